@@ -1,0 +1,150 @@
+"""Converts between contract messages and the plain types of services.scenarios, loss-free both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import timestamp_pb2
+
+from loreline.catalog.v1 import catalog_pb2
+from loreline.knowledge.v1 import knowledge_pb2
+from services.scenarios import HistoryEntry, Item, Knowledge, Provenance, UserHistory
+from services.scenarios.items import AttributeValue
+
+_FINISH = {
+    knowledge_pb2.FINISH_REASON_UNSPECIFIED: "",
+    knowledge_pb2.FINISH_REASON_STOP: "stop",
+    knowledge_pb2.FINISH_REASON_LENGTH: "length",
+}
+_FINISH_CODE = {word: code for code, word in _FINISH.items()}
+
+
+def timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
+    """A Timestamp of an aware datetime."""
+    message = timestamp_pb2.Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def moment(message: timestamp_pb2.Timestamp) -> datetime:
+    """An aware UTC datetime of a Timestamp."""
+    return message.ToDatetime(tzinfo=UTC)
+
+
+def vector_bytes(vector: npt.ArrayLike) -> bytes:
+    """Little-endian float32 bytes of a vector."""
+    return np.asarray(vector, dtype="<f4").tobytes()
+
+
+def vector_of(data: bytes) -> npt.NDArray[np.float32]:
+    """The (K,) float32 vector of little-endian bytes; (0,) for none."""
+    return np.frombuffer(data, dtype="<f4")
+
+
+def attributes_message(attributes: Mapping[str, AttributeValue]) -> dict[str, catalog_pb2.AttributeValue]:
+    """Attributes as contract values; None becomes an unset value."""
+    return {name: _attribute_message(value) for name, value in attributes.items()}
+
+
+def _attribute_message(value: AttributeValue) -> catalog_pb2.AttributeValue:
+    if value is None:
+        return catalog_pb2.AttributeValue()
+    if isinstance(value, str):
+        return catalog_pb2.AttributeValue(text=value)
+    if isinstance(value, list):
+        return catalog_pb2.AttributeValue(texts=catalog_pb2.TextList(values=value))
+    return catalog_pb2.AttributeValue(number=value)
+
+
+def attributes_of(message: Mapping[str, catalog_pb2.AttributeValue]) -> dict[str, AttributeValue]:
+    """Plain attributes of contract values, sorted by name because a proto map has no order."""
+    return {name: _attribute_of(message[name]) for name in sorted(message)}
+
+
+def _attribute_of(value: catalog_pb2.AttributeValue) -> AttributeValue:
+    match value.WhichOneof("kind"):
+        case "text":
+            return value.text
+        case "number":
+            return value.number
+        case "texts":
+            return list(value.texts.values)
+        case _:
+            return None
+
+
+def item_message(item: Item) -> catalog_pb2.Item:
+    """The contract's Item of a plain one."""
+    return catalog_pb2.Item(
+        item_id=item.item_id,
+        scenario=item.scenario,
+        title=item.title,
+        attributes=attributes_message(item.attributes),
+    )
+
+
+def item_of(message: catalog_pb2.Item) -> Item:
+    """The plain Item of a contract's one."""
+    return Item(message.item_id, message.scenario, message.title, attributes_of(message.attributes))
+
+
+def history_message(user: UserHistory) -> knowledge_pb2.UserHistory:
+    """The contract's UserHistory of a plain one."""
+    entries = [knowledge_pb2.HistoryEntry(item=item_message(entry.item), rating=entry.rating) for entry in user.entries]
+    return knowledge_pb2.UserHistory(
+        user_id=user.user_id, attributes=attributes_message(user.attributes), entries=entries
+    )
+
+
+def history_of(message: knowledge_pb2.UserHistory) -> UserHistory:
+    """The plain UserHistory of a contract's one."""
+    entries = [
+        HistoryEntry(item_of(entry.item), entry.rating if entry.HasField("rating") else None)
+        for entry in message.entries
+    ]
+    return UserHistory(message.user_id, entries, attributes_of(message.attributes))
+
+
+def knowledge_message(knowledge: Knowledge) -> knowledge_pb2.Knowledge:
+    """The contract's Knowledge of a plain one."""
+    source = knowledge.provenance
+    provenance = knowledge_pb2.Provenance(
+        key=source.key,
+        provider=source.provider,
+        model=source.model,
+        scenario=source.scenario,
+        prompt_version=source.prompt_version,
+        factors=source.factors,
+        prompt_tokens=source.prompt_tokens,
+        completion_tokens=source.completion_tokens,
+        finish_reason=_FINISH_CODE[source.finish_reason],
+        agreement=source.agreement,
+        created_time=timestamp(source.created_time),
+        fallback_reason=source.fallback_reason,
+        parameters_json=source.parameters_json,
+    )
+    return knowledge_pb2.Knowledge(text=knowledge.text, provenance=provenance)
+
+
+def knowledge_of(message: knowledge_pb2.Knowledge) -> Knowledge:
+    """The plain Knowledge of a contract's one."""
+    source = message.provenance
+    provenance = Provenance(
+        key=source.key,
+        provider=source.provider,
+        model=source.model,
+        scenario=source.scenario,
+        prompt_version=source.prompt_version,
+        factors=tuple(source.factors),
+        prompt_tokens=source.prompt_tokens,
+        completion_tokens=source.completion_tokens,
+        finish_reason=_FINISH[source.finish_reason],
+        agreement=source.agreement if source.HasField("agreement") else None,
+        created_time=moment(source.created_time),
+        fallback_reason=source.fallback_reason,
+        parameters_json=source.parameters_json,
+    )
+    return Knowledge(message.text, provenance)

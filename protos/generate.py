@@ -1,0 +1,38 @@
+"""Generates the Python stubs of every contract into protos/gen: `python protos/generate.py`, and on every install."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PROTOS = Path(__file__).resolve().parent
+GENERATED = PROTOS / "gen"
+
+
+def generate() -> None:
+    """Run protoc over protos/loreline; raises RuntimeError when a contract does not compile."""
+    from grpc_tools import protoc
+
+    shutil.rmtree(GENERATED, ignore_errors=True)
+    GENERATED.mkdir()
+    outputs = [f"--{kind}={GENERATED}" for kind in ("python_out", "pyi_out", "grpc_python_out")]
+    contracts = sorted(str(path) for path in PROTOS.glob("loreline/*/v1/*.proto"))
+    includes = [f"-I{PROTOS}", f"-I{resources.files('grpc_tools') / '_proto'}"]
+    typed = [f"--mypy_grpc_out=quiet:{GENERATED}"]
+    if protoc.main(["protoc", *includes, *outputs, *typed, *contracts]) != 0:
+        raise RuntimeError("protoc failed: its message stands above")
+
+
+class GenerateStubs(BuildHookInterface[Any]):
+    """Hatch's build hook: stubs are generated, never committed, so that they cannot drift."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        generate()
+
+
+if __name__ == "__main__":
+    generate()

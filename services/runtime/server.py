@@ -1,0 +1,87 @@
+"""The life of a gRPC process: start, serve, drain on SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime.error_interceptor import ErrorInterceptor
+from services.runtime.health import Check, HealthMonitor
+
+log = structlog.get_logger(__name__)
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a process serves. `max_concurrent_calls` more than the workers can take end with RESOURCE_EXHAUSTED."""
+
+    listen_address: str
+    workers: int = 16
+    max_concurrent_calls: int = 64
+    max_message_mebibytes: int = 16
+    drain_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One gRPC service: its full name, and a function that adds its servicer to a server."""
+
+    name: str
+    add_to: Callable[[grpc.Server], None]
+
+
+def serve(
+    options: ServerOptions,
+    services: Sequence[Service],
+    checks: Mapping[str, Check],
+    close: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: NOT_SERVING, finish running calls, `close()`, return.
+
+    Raises RuntimeError when the address cannot be bound. Must run in the main thread.
+    """
+    stop = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    health = HealthMonitor(checks, [service.name for service in services])
+    server = start_server(options, services, health)
+    stop.wait()
+    log.info("draining", seconds=options.drain_seconds)
+    health.stop()
+    server.stop(options.drain_seconds).wait()
+    close()
+    log.info("stopped")
+
+
+def start_server(options: ServerOptions, services: Sequence[Service], health: HealthMonitor) -> grpc.Server:
+    """Bind, add services, health and reflection, and start. Raises RuntimeError when the address cannot be bound."""
+    server = grpc.server(
+        ThreadPoolExecutor(options.workers, thread_name_prefix="grpc"),
+        interceptors=[ErrorInterceptor()],
+        maximum_concurrent_rpcs=options.max_concurrent_calls,
+        options=[
+            ("grpc.max_receive_message_length", options.max_message_mebibytes * MEBIBYTE),
+            ("grpc.max_send_message_length", options.max_message_mebibytes * MEBIBYTE),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    for service in services:
+        service.add_to(server)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    names = [service.name for service in services]
+    reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
+    if server.add_insecure_port(options.listen_address) == 0:
+        raise RuntimeError(f"cannot listen on {options.listen_address}: the port is taken or not ours to use")
+    health.start()
+    server.start()
+    log.info("serving", address=options.listen_address, services=names)
+    return server

@@ -1,0 +1,16 @@
+"""Scenarios (domains): one YAML each with fields, factors and prompt templates; and the plain types they speak of."""
+
+from services.scenarios.items import HistoryEntry, Item, Knowledge, Provenance, UserHistory
+from services.scenarios.scenario import Scenario, UnknownScenario, load_scenario, scenario_names
+
+__all__ = [
+    "HistoryEntry",
+    "Item",
+    "Knowledge",
+    "Provenance",
+    "Scenario",
+    "UnknownScenario",
+    "UserHistory",
+    "load_scenario",
+    "scenario_names",
+]

@@ -1,0 +1,118 @@
+"""Loads a scenario's YAML and checks it. To add a scenario, add a YAML here or in LORELINE_SCENARIO_DIRECTORY."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.scenarios.items import AttributeValue, Item
+
+
+class UnknownScenario(Exception):
+    """No YAML file has the scenario's name; the message lists those there are."""
+
+
+class InvalidScenario(Exception):
+    """A scenario's YAML misses a field or has a wrong value; the message names file and field."""
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """One versioned prompt as Jinja2 source, in two parts: constant instructions first, so that servers can cache."""
+
+    version: int
+    system: str
+    user: str
+
+
+@dataclass(frozen=True)
+class ItemField:
+    """A categorical model feature made of one item attribute. `transform` is a key of TRANSFORMS."""
+
+    name: str
+    attribute: str
+    transform: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario. `positive_above`: a rating above it is a positive label (rating unit of the scenario)."""
+
+    name: str
+    description: str
+    positive_above: float
+    minimum_rating: float
+    maximum_rating: float
+    item_fields: tuple[ItemField, ...]
+    factors: tuple[str, ...]
+    item_prompt: PromptTemplate
+    user_prompt: PromptTemplate
+
+    def field_values(self, item: Item) -> list[str]:
+        """The item's categorical feature values, one for each of `item_fields`; empty text where unknown."""
+        return [TRANSFORMS[field.transform](item.attributes.get(field.attribute)) for field in self.item_fields]
+
+
+def _text(value: AttributeValue) -> str:
+    return "" if value is None else str(value[0] if isinstance(value, list) and value else value or "")
+
+
+def _decade(value: AttributeValue) -> str:
+    try:
+        return str(int(float(_text(value))) // 10 * 10)
+    except (ValueError, OverflowError):
+        return ""
+
+
+TRANSFORMS: dict[str, Callable[[AttributeValue], str]] = {"text": _text, "first": _text, "decade": _decade}
+
+
+def scenario_directories() -> list[Path]:
+    """Folders searched for scenarios: LORELINE_SCENARIO_DIRECTORY, if set, before the ones shipped."""
+    own = os.environ.get("LORELINE_SCENARIO_DIRECTORY")
+    return [*([Path(own)] if own else []), Path(__file__).parent]
+
+
+def scenario_names() -> list[str]:
+    """Names of all configured scenarios, sorted."""
+    return sorted({path.stem for folder in scenario_directories() for path in folder.glob("*.yaml")})
+
+
+@functools.cache
+def load_scenario(name: str) -> Scenario:
+    """The scenario of that name. Raises UnknownScenario or InvalidScenario. Cached for the life of the process."""
+    paths = [folder / f"{name}.yaml" for folder in scenario_directories()] if name in scenario_names() else []
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        raise UnknownScenario(f"must be one of: {', '.join(scenario_names())}")
+    try:
+        return _parse(yaml.safe_load(found.read_text(encoding="utf-8")), name)
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InvalidScenario(f"{found}: {type(error).__name__}: {error}") from error
+
+
+def _parse(document: dict[str, Any], name: str) -> Scenario:
+    if document["name"] != name:
+        raise ValueError(f"name: must equal the file's name, {name!r}")
+    fields = tuple(ItemField(**field) for field in document["item_fields"])
+    unknown = [field.transform for field in fields if field.transform not in TRANSFORMS]
+    if unknown or not fields or not document["factors"]:
+        raise ValueError(f"item_fields, factors: must not be empty; unknown transforms: {unknown}")
+    rating = document["rating"]
+    return Scenario(
+        name=name,
+        description=document["description"],
+        positive_above=float(rating["positive_above"]),
+        minimum_rating=float(rating["minimum"]),
+        maximum_rating=float(rating["maximum"]),
+        item_fields=fields,
+        factors=tuple(document["factors"]),
+        item_prompt=PromptTemplate(**document["prompts"]["item"]),
+        user_prompt=PromptTemplate(**document["prompts"]["user"]),
+    )
