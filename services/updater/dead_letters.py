@@ -1,0 +1,58 @@
+"""The dead-letter topic: records that could not be handled, unchanged, with the reason in their headers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+from kafka import KafkaProducer
+from kafka.consumer.fetcher import ConsumerRecord
+
+from services.updater.events import PoisonEvent
+
+log = structlog.get_logger(__name__)
+
+
+class DeadLetterSink(Protocol):
+    """Takes records that cannot be handled."""
+
+    def put(self, record: ConsumerRecord, poison: PoisonEvent, stage: str, attempts: int) -> None:
+        """Return once the record is safe. Raises an exception when it is not."""
+
+
+class DeadLetterTopic:
+    """Writes dead letters to Kafka, acknowledged by all replicas before `put` returns.
+
+    Headers added: dead-letter-reason (code), -detail (words), -stage, -attempts, -topic, -partition, -offset and
+    -time (ISO 8601, UTC); key, value and the original headers stay as they were.
+    """
+
+    def __init__(self, bootstrap_servers: str, topic: str, timeout_seconds: float = 10.0) -> None:
+        self._topic, self._timeout = topic, timeout_seconds
+        self._producer = KafkaProducer(bootstrap_servers=bootstrap_servers.split(","), acks="all")
+
+    def put(self, record: ConsumerRecord, poison: PoisonEvent, stage: str, attempts: int) -> None:
+        """Send and wait for the acknowledgement. Raises kafka.errors.KafkaError."""
+        headers = [*record.headers, *_reason_headers(record, poison, stage, attempts)]
+        sent = self._producer.send(self._topic, key=record.key, value=record.value, headers=headers)
+        sent.get(timeout=self._timeout)
+        log.warning("dead letter", reason=poison.reason, stage=stage, partition=record.partition, offset=record.offset)
+
+    def close(self) -> None:
+        """Send what waits and close the connection."""
+        self._producer.close(timeout=self._timeout)
+
+
+def _reason_headers(record: ConsumerRecord, poison: PoisonEvent, stage: str, attempts: int) -> list[tuple[str, bytes]]:
+    words = {
+        "reason": poison.reason,
+        "detail": poison.detail[:2000],
+        "stage": stage,
+        "attempts": attempts,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "time": datetime.now(UTC).isoformat(),
+    }
+    return [(f"dead-letter-{name}", str(word).encode("utf-8", "replace")) for name, word in words.items()]
