@@ -1,0 +1,1 @@
+"""The `loreline` command: a thin face on the rest."""

@@ -1,0 +1,54 @@
+"""Where the `loreline` command keeps its files and finds the services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CliSettings(BaseSettings):
+    """Read from LORELINE_CLI_*. An address that is set is used instead of the local process started by `up`."""
+
+    model_config = SettingsConfigDict(env_prefix="LORELINE_CLI_", frozen=True, use_attribute_docstrings=True)
+
+    home: Path = Path(".loreline")
+    """Folder of everything that `loreline up`, `train` and `demo` keep: stores, models, logs."""
+    broker_address: str = ""
+    """Kafka bootstrap servers of a cluster that runs already."""
+    knowledge_address: str = ""
+    """host:port of a knowledge service that runs already."""
+    embedding_address: str = ""
+    """host:port of an embedding service that runs already."""
+    features_address: str = ""
+    """host:port of a features service that runs already."""
+    ranking_address: str = ""
+    """host:port of a ranking service that runs already."""
+    items_topic: str = "items"
+    """Topic of item events."""
+    knowledge_provider: str = "embedded"
+    """Provider that the local updater asks for streamed items: embedded, catalogue, tgi or openai."""
+    start_timeout_seconds: float = 90.0
+    """How long `up` waits for a process to become ready."""
+    stop_timeout_seconds: float = 20.0
+    """How long `down` waits for a process before it is killed."""
+
+    @property
+    def feature_directory(self) -> Path:
+        """Feast's registry, Parquet sources and SQLite online store."""
+        return self.home.absolute() / "features"
+
+    @property
+    def model_registry(self) -> Path:
+        """The model versions."""
+        return self.home.absolute() / "models"
+
+    @property
+    def run_directory(self) -> Path:
+        """Process records, addresses and logs."""
+        return self.home.absolute() / "run"
+
+    @property
+    def new_items_file(self) -> Path:
+        """Items held out of training, one JSON object a line, ready for `loreline items publish`."""
+        return self.home.absolute() / "new_items.jsonl"
