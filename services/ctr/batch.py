@@ -1,0 +1,76 @@
+"""What every backbone is given, and how its categorical part is embedded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+PADDING = 0  # index of the padding row of every vocabulary
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Sizes of the inputs: rows of each vocabulary (padding and unknown included), widths, and ratings.
+
+    `augmented_width` 0 means that the network has no knowledge fields at all (the base model).
+    """
+
+    item_count: int
+    field_counts: tuple[int, ...]
+    maximum_rating: int
+    augmented_width: int
+    embedding_width: int = 32
+
+
+class RankingBatch(NamedTuple):
+    """B users with C candidates each; the names and dtypes are those of the scorer's inputs.
+
+    Where there is no knowledge the augmented vectors are zeros; a spec without knowledge fields ignores them.
+    """
+
+    item_id: Tensor  # (B, C) int64
+    item_fields: Tensor  # (B, C, F) int64
+    item_augmented: Tensor  # (B, C, A) float32
+    history_item_id: Tensor  # (B, L) int64, oldest first, padding at the end
+    history_fields: Tensor  # (B, L, F) int64
+    history_rating: Tensor  # (B, L) float32, 0 = none given
+    user_augmented: Tensor  # (B, A) float32
+
+
+class Embedded(NamedTuple):
+    """Embedded inputs: W = (1 + F) D is an item's width, V = W + D a history entry's."""
+
+    items: Tensor  # (B, C, W)
+    history: Tensor  # (B, L, V)
+    mask: Tensor  # (B, L), 1 where an entry is
+
+
+class FeatureEmbedding(nn.Module):
+    """Embeds item ids, item fields and ratings; candidates and history share the tables.
+
+    No user id and no demographic field is embedded: a user enters by the history and the augmented vector alone
+    (KAR's protocol), so users need no training to be ranked.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        super().__init__()
+        width = spec.embedding_width
+        self.maximum_rating = spec.maximum_rating
+        self.item = nn.Embedding(spec.item_count, width, padding_idx=PADDING)
+        self.fields = nn.ModuleList(nn.Embedding(count, width, padding_idx=PADDING) for count in spec.field_counts)
+        self.rating = nn.Embedding(spec.maximum_rating + 1, width)
+
+    def forward(self, batch: RankingBatch) -> Embedded:
+        """Embed a batch."""
+        items = self._embed(batch.item_id, batch.item_fields)  # (B, C, W)
+        history_items = self._embed(batch.history_item_id, batch.history_fields)  # (B, L, W)
+        rating = batch.history_rating.round().clamp(0, self.maximum_rating).long()
+        history = torch.cat([history_items, self.rating(rating)], dim=-1)  # (B, L, V)
+        return Embedded(items, history, (batch.history_item_id != PADDING).to(history.dtype))
+
+    def _embed(self, item_id: Tensor, fields: Tensor) -> Tensor:
+        parts = [self.item(item_id), *[table(fields[..., f]) for f, table in enumerate(self.fields)]]
+        return torch.cat(parts, dim=-1)
