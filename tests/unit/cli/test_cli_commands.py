@@ -1,0 +1,108 @@
+"""The `loreline` command as its user types it, with no process running."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = [
+    [],
+    ["up"],
+    ["status"],
+    ["down"],
+    ["items", "publish"],
+    ["items", "delete"],
+    ["knowledge", "show"],
+    ["rank"],
+    ["train"],
+    ["data", "load"],
+    ["knowledge", "build"],
+    ["models", "list"],
+    ["models", "promote"],
+    ["models", "rollback"],
+    ["demo"],
+]
+
+
+def loreline(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services.cli", *arguments]
+    environment = {"LORELINE_CLI_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
+    """--help ends with 0 and says more than the options."""
+    done = loreline(tmp_path, *command, "--help")
+
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["up", "ranker"], "there is no process 'ranker'"),
+        (["items", "publish", "nowhere.jsonl"], "nowhere.jsonl: No such file"),
+        (["rank", "--user", "1"], "--candidates"),
+        (["rank", "--user", "1", "--candidates", ""], "must name at least one item"),
+        (["rank", "--user", "1", "--candidates", "@nowhere"], "cannot read nowhere"),
+        (["models", "promote", "7"], "no model version '7'"),
+        (["models", "rollback"], "no earlier version"),
+        (["models", "promote"], "VERSION"),
+        (["fly"], "fly"),
+    ],
+)
+def test_bad_input_ends_with_2_and_says_what_to_change(tmp_path: Path, arguments: list[str], words: str) -> None:
+    """The user reads which argument was wrong."""
+    done = loreline(tmp_path, *arguments)
+
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_service_that_is_not_up_ends_with_1_and_says_how_to_start_it(tmp_path: Path) -> None:
+    """The message names the next command."""
+    done = loreline(tmp_path, "rank", "--user", "1", "--candidates", "1,2")
+
+    assert done.returncode == 1
+    assert "loreline up" in done.stderr
+
+
+def test_status_without_processes_shows_none_live(tmp_path: Path) -> None:
+    """--json is one document with all six processes."""
+    statuses = json.loads(loreline(tmp_path, "status", "--json").stdout)
+
+    assert [status["name"] for status in statuses] == [
+        "broker", "knowledge", "embedding", "features", "updater", "ranking"
+    ]  # fmt: skip
+    assert not any(status["live"] for status in statuses)
+
+
+def test_a_taken_port_is_left_to_its_owner(tmp_path: Path) -> None:
+    """Up allots another port than the one somebody listens on."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 50055))
+        except OSError:
+            pytest.skip("port 50055 is not ours to take on this machine")
+        taken.listen()
+        statuses = json.loads(loreline(tmp_path, "status", "--json").stdout)
+
+    assert {s["name"]: s["address"] for s in statuses}["ranking"] != "127.0.0.1:50055"
+
+
+def test_the_broker_starts_answers_and_stops(tmp_path: Path) -> None:
+    """Up waits until it answers; down ends it; a second down finds nothing."""
+    up = loreline(tmp_path, "up", "broker", "--json")
+    states = {status["name"]: status["live"] for status in json.loads(up.stdout)}
+    stopped = [json.loads(loreline(tmp_path, "down", "--json").stdout)["stopped"] for _ in range(2)]
+
+    assert states["broker"] is True
+    assert stopped == [["broker"], []]
