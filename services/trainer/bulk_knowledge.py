@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from loreline.client import Answer, EmbeddingClient, KnowledgeClient
 
+from loreline.client import Answer, EmbeddingClient, KnowledgeClient
 from services.scenarios import Item, Knowledge, UserHistory
 
 Progress = Callable[[int], None]

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Literal
 
 from loreline.client import EmbeddingClient, FeaturesClient
-
 from services.model_registry import ModelRegistry, NoSuchVersion
 
 SUBJECTS: tuple[Literal["item", "user"], ...] = ("item", "user")
