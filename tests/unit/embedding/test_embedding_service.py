@@ -1,0 +1,103 @@
+"""Rules of the embedding service, over real gRPC."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from model_versions import AUGMENTED, KNOWLEDGE, augmented, register_version
+
+from loreline.client import EmbeddingClient, FailedPreconditionError, InvalidArgumentError, NotFoundError
+from services.model_registry import ModelRegistry
+
+VECTORS = np.arange(2 * KNOWLEDGE, dtype=np.float32).reshape(2, KNOWLEDGE) / 10
+
+
+def test_encode_names_the_encoder(client: EmbeddingClient) -> None:
+    """A caller gets vectors in the order of its texts, with the encoder's id."""
+    encoded = client.encode(["A comedy about a dog", "A horror film", "A comedy about a dog"])
+    assert encoded.vectors.shape == (3, 384)
+    assert encoded.encoder.startswith("all-MiniLM-L6-v2-")
+    assert encoded.truncated == 0
+    np.testing.assert_allclose(encoded.vectors[0], encoded.vectors[2], atol=1e-6)
+    assert float(encoded.vectors[0] @ encoded.vectors[1]) < 0.95
+
+
+def test_encode_refuses_an_empty_text_by_field(client: EmbeddingClient) -> None:
+    """The violation names the text."""
+    with pytest.raises(InvalidArgumentError) as refused:
+        client.encode(["fine", ""])
+    assert [field for field, _ in refused.value.violations] == ["texts[1]"]
+
+
+def test_adapt_says_what_to_do_before_any_promotion(client: EmbeddingClient, registry: ModelRegistry) -> None:
+    """Without an active version there is nothing to adapt with, though a named one works already."""
+    with pytest.raises(FailedPreconditionError, match="loreline models promote"):
+        client.adapt("item", VECTORS)
+    version = register_version(registry)
+    assert client.adapt("item", VECTORS, version)[1] == version
+
+
+@pytest.mark.parametrize("subject", ["item", "user"])
+def test_adapt_uses_the_subjects_half(client: EmbeddingClient, registry: ModelRegistry, subject: str) -> None:
+    """Items and users go through their own side of the adaptor."""
+    version = register_version(registry, promote=True)
+    vectors, used = client.adapt(subject, VECTORS)
+    assert used == version
+    assert vectors.shape == (2, AUGMENTED)
+    np.testing.assert_allclose(vectors, augmented(int(version), subject, VECTORS), atol=1e-5)
+
+
+def test_adapt_follows_the_active_pointer(client: EmbeddingClient, registry: ModelRegistry) -> None:
+    """The first call after a promotion, or a rollback, uses that version; the other can still be named."""
+    first, second = register_version(registry, promote=True), register_version(registry)
+    assert client.adapt("item", VECTORS)[1] == first
+    registry.promote(second)
+    vectors, used = client.adapt("item", VECTORS)
+    assert used == second
+    np.testing.assert_allclose(vectors, augmented(2, "item", VECTORS), atol=1e-5)
+    named, used = client.adapt("item", VECTORS, first)
+    assert used == first
+    np.testing.assert_allclose(named, augmented(1, "item", VECTORS), atol=1e-5)
+
+
+@pytest.mark.parametrize("version", ["7", "../1", "one"])
+def test_adapt_refuses_an_unknown_version(client: EmbeddingClient, registry: ModelRegistry, version: str) -> None:
+    """A version that is not registered is not found, whatever its name looks like."""
+    register_version(registry, promote=True)
+    with pytest.raises(NotFoundError, match="does not exist"):
+        client.adapt("item", VECTORS, version)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "field"),
+    [
+        (np.ones((2, KNOWLEDGE + 1), dtype=np.float32), "dimension"),
+        (np.array([[np.nan] * KNOWLEDGE], dtype=np.float32), "vectors"),
+        (np.full((1, KNOWLEDGE), np.inf, dtype=np.float32), "vectors"),
+        (np.ones((0, KNOWLEDGE), dtype=np.float32), "vectors"),
+        (np.ones((1025, KNOWLEDGE), dtype=np.float32), "vectors"),
+    ],
+)
+def test_adapt_refuses_bad_vectors(
+    client: EmbeddingClient, registry: ModelRegistry, vectors: np.ndarray, field: str
+) -> None:
+    """Wrong widths, no or too many vectors and numbers that are not finite name their field."""
+    register_version(registry, promote=True)
+    with pytest.raises(InvalidArgumentError) as refused:
+        client.adapt("item", vectors)
+    assert [name for name, _ in refused.value.violations] == [field]
+
+
+def test_missing_settings_stop_the_process_at_start() -> None:
+    """Exit code 2 and the names of the variables."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LORELINE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.embedding"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "LORELINE_EMBEDDING_LISTEN_ADDRESS" in done.stderr
+    assert "LORELINE_EMBEDDING_MODEL_REGISTRY" in done.stderr
