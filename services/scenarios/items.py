@@ -88,10 +88,15 @@ def check_item(item: Item, prefix: str = "item") -> Iterator[Violation]:
         yield f"{prefix}.scenario", "must name a configured scenario"
     if not 1 <= len(item.title.strip()) <= len(item.title) <= MAX_TITLE_CHARACTERS:
         yield f"{prefix}.title", f"must have 1 to {MAX_TITLE_CHARACTERS} characters and not be blank"
-    if len(item.attributes) > MAX_ATTRIBUTES:
-        yield f"{prefix}.attributes", f"must have at most {MAX_ATTRIBUTES} entries"
-    for name, value in item.attributes.items():
-        yield from _check_attribute(f"{prefix}.attributes[{name[:MAX_ATTRIBUTE_NAME_BYTES]!r}]", name, value)
+    yield from check_attributes(item.attributes, f"{prefix}.attributes")
+
+
+def check_attributes(attributes: Mapping[str, AttributeValue], path: str) -> Iterator[Violation]:
+    """Yield what is wrong with attributes, each with the field's path."""
+    if len(attributes) > MAX_ATTRIBUTES:
+        yield path, f"must have at most {MAX_ATTRIBUTES} entries"
+    for name, value in attributes.items():
+        yield from _check_attribute(f"{path}[{name[:MAX_ATTRIBUTE_NAME_BYTES]!r}]", name, value)
 
 
 def _check_attribute(path: str, name: str, value: AttributeValue) -> Iterator[Violation]:

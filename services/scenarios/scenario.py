@@ -24,11 +24,15 @@ class InvalidScenario(Exception):
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """One versioned prompt as Jinja2 source, in two parts: constant instructions first, so that servers can cache."""
+    """One versioned prompt as Jinja2 source, in two parts: constant instructions first, so that servers can cache.
+
+    `opening` is how the answer begins: a model that can continue it does, and it stays part of the text.
+    """
 
     version: int
     system: str
     user: str
+    opening: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,10 @@ class ItemField:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One scenario. `positive_above`: a rating above it is a positive label (rating unit of the scenario)."""
+    """One scenario. `positive_above`: a rating above it is a positive label (rating unit of the scenario).
+
+    The grounded prompts are for models too small to be asked what they know: they reason on given facts alone.
+    """
 
     name: str
     description: str
@@ -53,6 +60,8 @@ class Scenario:
     factors: tuple[str, ...]
     item_prompt: PromptTemplate
     user_prompt: PromptTemplate
+    grounded_item_prompt: PromptTemplate
+    grounded_user_prompt: PromptTemplate
 
     def field_values(self, item: Item) -> list[str]:
         """The item's categorical feature values, one for each of `item_fields`; empty text where unknown."""
@@ -115,4 +124,6 @@ def _parse(document: dict[str, Any], name: str) -> Scenario:
         factors=tuple(document["factors"]),
         item_prompt=PromptTemplate(**document["prompts"]["item"]),
         user_prompt=PromptTemplate(**document["prompts"]["user"]),
+        grounded_item_prompt=PromptTemplate(**document["prompts"]["grounded_item"]),
+        grounded_user_prompt=PromptTemplate(**document["prompts"]["grounded_user"]),
     )

@@ -1,0 +1,108 @@
+"""Where texts come from. To add a provider: one file here with a class that fits `Provider`, one line in PROVIDERS."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.knowledge.prompts import Prompt, PromptStyle
+from services.knowledge.settings import KnowledgeSettings
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a provider wrote. `finish_reason`: `stop`, `length` (cut by the token limit) or empty when not said."""
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish_reason: str = "stop"
+
+
+class ProviderError(Exception):
+    """No completion came of a question; the message never holds prompt or text."""
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider does not answer, is overloaded or timed out, or its answers are malformed; a retry may succeed."""
+
+
+class ProviderRefused(ProviderError):
+    """The provider refuses the question as it stands; a retry is useless."""
+
+
+Outcome = Completion | ProviderError
+
+
+class Provider(Protocol):
+    """What the generator needs of whoever writes texts. Safe to call from several threads."""
+
+    prompt_style: PromptStyle
+    can_sample: bool
+    """Whether `sample` > 0 gives another text than 0."""
+
+    def model(self) -> str:
+        """The model's id as its server names it. Raises ProviderUnavailable when the server must be asked and fails."""
+        ...
+
+    def parameters(self, sample: int) -> Mapping[str, Any]:
+        """The generation parameters of a sample, fit for JSON: part of the answer's key and provenance."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index of the prompt, outcome) as answers come, in any order, one for each prompt.
+
+        Closing the iterator abandons what has not been answered. Raises ProviderUnavailable for all at once.
+        """
+        ...
+
+    def answers(self) -> bool:
+        """Whether the provider is ready to be asked; ends within a few seconds."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        ...
+
+
+PROVIDERS = {  # name: module and class, imported on first use because torch takes seconds
+    "catalogue": "services.knowledge.providers.catalogue:CatalogueProvider",
+    "embedded": "services.knowledge.providers.embedded:EmbeddedProvider",
+    "openai": "services.knowledge.providers.openai_compatible:OpenAICompatibleProvider",
+    "tgi": "services.knowledge.providers.tgi:TgiProvider",
+}
+
+
+def build_provider(name: str, settings: KnowledgeSettings) -> Provider:
+    """A new provider. Raises KeyError for an unknown name, ProviderUnavailable when its settings or packages lack."""
+    module, class_name = PROVIDERS[name].split(":")
+    try:
+        provider: Provider = getattr(importlib.import_module(module), class_name)(settings)
+    except ImportError as error:
+        raise ProviderUnavailable(f"provider {name}: install the package {error.name!r}") from error
+    return provider
+
+
+class ProviderPool:
+    """The providers of a process, each built when it is first asked for. Safe to share between threads."""
+
+    def __init__(self, names: Sequence[str], build: Callable[[str], Provider]) -> None:
+        self.names = sorted(names)
+        self._build, self._built, self._lock = build, dict[str, Provider](), threading.Lock()
+
+    def get(self, name: str) -> Provider:
+        """The provider of that name. Raises KeyError, ProviderUnavailable."""
+        with self._lock:
+            if name not in self._built:
+                self._built[name] = self._build(name)
+            return self._built[name]
+
+    def close(self) -> None:
+        """Close every provider that was built."""
+        with self._lock:
+            for provider in self._built.values():
+                provider.close()
+            self._built.clear()

@@ -1,0 +1,248 @@
+"""Makes knowledge: looks answers up, asks a provider for the missing ones, checks, keeps and hands them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from loreline.client.knowledge import Answer, Failure
+from services.knowledge.claims import Claims
+from services.knowledge.limits import check_item_request, check_provider, check_subject_id, check_user_request
+from services.knowledge.prompts import Prompt, answer_key, canonical_json, render
+from services.knowledge.providers import (
+    Completion,
+    Outcome,
+    Provider,
+    ProviderError,
+    ProviderPool,
+    ProviderRefused,
+)
+from services.knowledge.store import KnowledgeStore
+from services.knowledge.text_checks import RejectedText, accept
+from services.runtime.errors import NotFound
+from services.scenarios import Item, Knowledge, Provenance, Scenario, UserHistory
+
+WAIT_SECONDS = 0.5  # how often a call that waits for another's answer looks whether its own caller is still there
+SECOND_SAMPLE = 1
+Result = Knowledge | Failure
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A prompt to one provider and model, and the key of its answer."""
+
+    key: str
+    prompt: Prompt
+    provider: str
+    model: str
+
+
+class KnowledgeGenerator:
+    """Generates and reads knowledge. Safe to call from several threads.
+
+    A text that fails its checks is sampled once more and then written by the fallback provider; a provider that does
+    not answer is not replaced, because the caller can ask again. Failures are not kept.
+    """
+
+    def __init__(
+        self, store: KnowledgeStore, providers: ProviderPool, default_provider: str, fallback_provider: str = ""
+    ) -> None:
+        self._store, self._providers = store, providers
+        self._default, self._fallback = default_provider, fallback_provider
+        self._claims: Claims[Result] = Claims()
+
+    def generate_for_items(
+        self, scenario: str, items: Sequence[Item], provider: str = "", is_wanted: Callable[[], bool] = lambda: True
+    ) -> Iterator[Answer]:
+        """Yield one answer for each of 1 to 256 items, as they come; stops early when `is_wanted` turns false.
+
+        Raises InvalidRequest, DependencyUnavailable (the store).
+        """
+        check_provider(provider or self._default, self._providers.names)
+        yield from self._answer(items, check_item_request(scenario, items), provider or self._default, is_wanted)
+
+    def generate_for_users(
+        self,
+        scenario: str,
+        users: Sequence[UserHistory],
+        provider: str = "",
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Answer]:
+        """Yield one answer for each of 1 to 256 users; otherwise as `generate_for_items`."""
+        check_provider(provider or self._default, self._providers.names)
+        yield from self._answer(users, check_user_request(scenario, users), provider or self._default, is_wanted)
+
+    def item_knowledge(self, item_id: str) -> Knowledge:
+        """The newest knowledge of an item. Raises InvalidRequest, NotFound, DependencyUnavailable."""
+        return self._newest("item", item_id)
+
+    def user_knowledge(self, user_id: str) -> Knowledge:
+        """The newest knowledge of a user. Raises InvalidRequest, NotFound, DependencyUnavailable."""
+        return self._newest("user", user_id)
+
+    def _newest(self, kind: str, subject_id: str) -> Knowledge:
+        check_subject_id(f"{kind}_id", subject_id)
+        knowledge = self._store.newest(kind, subject_id)
+        if knowledge is None:
+            raise NotFound(f"knowledge of {kind}", subject_id)
+        return knowledge
+
+    def _answer(
+        self, subjects: Sequence[Item | UserHistory], scenario: Scenario, name: str, is_wanted: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        try:
+            provider = self._providers.get(name)
+            questions = _questions(subjects, scenario, name, provider)
+        except ProviderError as error:
+            yield from (Answer(_id_of(subject), None, _failure(error), False) for subject in subjects)
+            return
+        pending: dict[str, list[_Question]] = {}
+        for question in questions:
+            pending.setdefault(question.key, []).append(question)
+        while pending and is_wanted():
+            yield from self._answer_once(provider, pending, is_wanted)
+
+    def _answer_once(
+        self, provider: Provider, pending: dict[str, list[_Question]], is_wanted: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        """Answer what no other call works on, then wait for the others; what they gave up stays in `pending`."""
+        owned, foreign = self._claims.claim(pending)
+        try:
+            for key, result, reused in self._results(provider, [pending[key][0] for key in owned]):
+                self._claims.resolve(key, owned, result)
+                yield from self._deliver(pending.pop(key), result, reused)
+        finally:
+            self._claims.release(owned)
+        for key, future in foreign.items():
+            given = _await(future, is_wanted)
+            if given is not None:
+                yield from self._deliver(pending.pop(key), given, reused=True)
+
+    def _deliver(self, questions: Sequence[_Question], result: Result, reused: bool) -> Iterator[Answer]:
+        for question in questions:
+            subject_id = question.prompt.subject_id
+            if isinstance(result, Failure):
+                yield Answer(subject_id, None, result, False)
+                continue
+            self._store.link(question.prompt.subject_kind, subject_id, question.key)
+            yield Answer(subject_id, result, None, reused)
+            reused = True  # the others of the same key ask the same
+
+    def _results(self, provider: Provider, questions: Sequence[_Question]) -> Iterator[tuple[str, Result, bool]]:
+        """Yield (key, result, reused) of each question."""
+        stored = self._store.get_many([question.key for question in questions])
+        for key, knowledge in stored.items():
+            yield key, knowledge, True
+        rejected: list[tuple[_Question, RejectedText]] = []
+        yield from self._ask(provider, [q for q in questions if q.key not in stored], 0, rejected)
+        if rejected and provider.can_sample:
+            again = [question for question, _ in rejected]
+            rejected = []
+            yield from self._ask(provider, again, SECOND_SAMPLE, rejected)
+        for question, why in rejected:
+            yield question.key, self._keep(self._fall_back(question, why)), False
+
+    def _ask(
+        self,
+        provider: Provider,
+        questions: Sequence[_Question],
+        sample: int,
+        rejected: list[tuple[_Question, RejectedText]],
+    ) -> Iterator[tuple[str, Result, bool]]:
+        """Yield what can be answered; append to `rejected` what failed its checks."""
+        parameters = provider.parameters(sample)
+        for question, outcome in _outcomes(provider, questions, sample):
+            try:
+                result = _judge(question, outcome, parameters)
+            except RejectedText as why:
+                log.info("text rejected", key=question.key, provider=question.provider, sample=sample, why=str(why))
+                rejected.append((question, why))
+            else:
+                yield question.key, self._keep(result), False
+
+    def _fall_back(self, question: _Question, why: RejectedText) -> Result:
+        if self._fallback in {"", question.provider}:
+            return Failure("REJECTED_TEXT", str(why))
+        try:
+            provider = self._providers.get(self._fallback)
+            prompt = render(question.prompt.subject, question.prompt.scenario, provider.prompt_style)
+            substitute = _Question(question.key, prompt, self._fallback, provider.model())
+            _, outcome = next(_outcomes(provider, [substitute], 0))
+            return _judge(substitute, outcome, provider.parameters(0), str(why))
+        except (ProviderError, RejectedText) as error:
+            return Failure("REJECTED_TEXT", f"{why}; the fallback {self._fallback} failed as well: {error}")
+
+    def _keep(self, result: Result) -> Result:
+        if isinstance(result, Knowledge):
+            self._store.put(result)
+        return result
+
+
+def _questions(
+    subjects: Sequence[Item | UserHistory], scenario: Scenario, name: str, provider: Provider
+) -> list[_Question]:
+    model, parameters = provider.model(), provider.parameters(0)
+    prompts = [render(subject, scenario, provider.prompt_style) for subject in subjects]
+    return [_Question(answer_key(prompt, name, model, parameters), prompt, name, model) for prompt in prompts]
+
+
+def _outcomes(provider: Provider, questions: Sequence[_Question], sample: int) -> Iterator[tuple[_Question, Outcome]]:
+    unanswered = dict(enumerate(questions))
+    if not questions:
+        return
+    try:
+        for index, outcome in provider.generate([question.prompt for question in questions], sample):
+            yield unanswered.pop(index), outcome
+    except ProviderError as error:
+        yield from ((question, error) for question in unanswered.values())
+
+
+def _judge(question: _Question, outcome: Outcome, parameters: Mapping[str, Any], fallback_reason: str = "") -> Result:
+    """Raises RejectedText."""
+    if isinstance(outcome, ProviderError):
+        return _failure(outcome)
+    text = accept(outcome.text, question.prompt, outcome.finish_reason)
+    return Knowledge(text, _provenance(question, outcome, parameters, fallback_reason))
+
+
+def _provenance(
+    question: _Question, completion: Completion, parameters: Mapping[str, Any], fallback_reason: str
+) -> Provenance:
+    return Provenance(
+        key=question.key,
+        provider=question.provider,
+        model=question.model,
+        scenario=question.prompt.scenario.name,
+        prompt_version=question.prompt.version,
+        factors=question.prompt.scenario.factors,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+        finish_reason=completion.finish_reason,
+        created_time=datetime.now(UTC),
+        parameters_json=canonical_json(parameters),
+        fallback_reason=fallback_reason,
+    )
+
+
+def _failure(error: ProviderError) -> Failure:
+    return Failure("REFUSED" if isinstance(error, ProviderRefused) else "UNAVAILABLE", str(error))
+
+
+def _await(future: Future[Result | None], is_wanted: Callable[[], bool]) -> Result | None:
+    """The result of another call's work; None when that call gave up or nobody wants it any more."""
+    while is_wanted():
+        try:
+            return future.result(timeout=WAIT_SECONDS)
+        except TimeoutError:
+            continue
+    return None
+
+
+def _id_of(subject: Item | UserHistory) -> str:
+    return subject.item_id if isinstance(subject, Item) else subject.user_id

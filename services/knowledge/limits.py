@@ -1,0 +1,100 @@
+"""Checks requests against the limits that loreline.knowledge.v1 sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from services.runtime.errors import InvalidRequest
+from services.scenarios import HistoryEntry, Item, Scenario, UnknownScenario, UserHistory, load_scenario
+from services.scenarios.items import Violation, check_attributes, check_id, check_item
+
+MAX_SUBJECTS = 256
+MAX_HISTORY_ENTRIES = 512
+SHOWN_VIOLATIONS = 20
+
+
+def check_item_request(scenario: str, items: Sequence[Item]) -> Scenario:
+    """The request's scenario. Raises InvalidRequest with the paths of what is wrong."""
+    found = _known_scenario(scenario)
+    _raise_if_any(_count("items", len(items)))
+    _raise_if_any(_item_violations(scenario, items))
+    return found
+
+
+def check_user_request(scenario: str, users: Sequence[UserHistory]) -> Scenario:
+    """The request's scenario. Raises InvalidRequest with the paths of what is wrong."""
+    found = _known_scenario(scenario)
+    _raise_if_any(_count("users", len(users)))
+    _raise_if_any(_user_violations(found, users))
+    return found
+
+
+def check_provider(name: str, names: Sequence[str]) -> None:
+    """Raises InvalidRequest that lists the providers there are."""
+    if name not in names:
+        raise InvalidRequest([("provider", f"must be one of: {', '.join(names)}; or empty for the default")])
+
+
+def check_subject_id(field: str, value: str) -> None:
+    """Raises InvalidRequest when an id is out of its limits."""
+    _raise_if_any(check_id(field, value))
+
+
+def _known_scenario(name: str) -> Scenario:
+    try:
+        return load_scenario(name)
+    except UnknownScenario as error:
+        raise InvalidRequest([("scenario", str(error))]) from error
+
+
+def _count(field: str, count: int) -> Iterator[Violation]:
+    if not 1 <= count <= MAX_SUBJECTS:
+        yield field, f"must hold 1 to {MAX_SUBJECTS} entries, holds {count}"
+
+
+def _item_violations(scenario: str, items: Sequence[Item]) -> Iterator[Violation]:
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items):
+        yield from _in_scenario(scenario, item, f"items[{index}]")
+        yield from _unique(seen, item.item_id, index, "items", "item_id")
+
+
+def _user_violations(scenario: Scenario, users: Sequence[UserHistory]) -> Iterator[Violation]:
+    seen: dict[str, int] = {}
+    for index, user in enumerate(users):
+        path = f"users[{index}]"
+        yield from check_id(f"{path}.user_id", user.user_id)
+        yield from _unique(seen, user.user_id, index, "users", "user_id")
+        yield from check_attributes(user.attributes, f"{path}.attributes")
+        if not 1 <= len(user.entries) <= MAX_HISTORY_ENTRIES:
+            yield f"{path}.entries", f"must hold 1 to {MAX_HISTORY_ENTRIES} entries, holds {len(user.entries)}"
+            continue
+        for number, entry in enumerate(user.entries):
+            yield from _entry_violations(scenario, entry, f"{path}.entries[{number}]")
+
+
+def _entry_violations(scenario: Scenario, entry: HistoryEntry, path: str) -> Iterator[Violation]:
+    yield from _in_scenario(scenario.name, entry.item, f"{path}.item")
+    low, high = scenario.minimum_rating, scenario.maximum_rating
+    if entry.rating is not None and not (math.isfinite(entry.rating) and low <= entry.rating <= high):
+        yield f"{path}.rating", f"must be a number from {low:g} to {high:g}, or unset"
+
+
+def _in_scenario(scenario: str, item: Item, path: str) -> Iterator[Violation]:
+    yield from check_item(item, path)
+    if item.scenario and item.scenario != scenario:
+        yield f"{path}.scenario", f"must equal the request's scenario, {scenario!r}"
+
+
+def _unique(seen: dict[str, int], subject_id: str, index: int, field: str, name: str) -> Iterator[Violation]:
+    first = seen.setdefault(subject_id, index)
+    if first != index:
+        yield f"{field}[{index}].{name}", f"must be unique, is also that of {field}[{first}]"
+
+
+def _raise_if_any(violations: Iterable[Violation]) -> None:
+    found = list(islice(violations, SHOWN_VIOLATIONS))
+    if found:
+        raise InvalidRequest(found)

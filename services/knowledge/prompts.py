@@ -1,0 +1,152 @@
+"""Turns items and users into prompts by the scenario's templates, and prompts into the keys of answers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import jinja2
+
+from services.knowledge.tastes import summarise
+from services.scenarios import Item, Scenario, UserHistory
+from services.scenarios.items import AttributeValue
+from services.scenarios.scenario import PromptTemplate
+
+MAX_VALUE_CHARACTERS = 1000  # a longer attribute would crowd out the rest of a small model's context
+_TEMPLATE_CODE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+
+class PromptStyle(Enum):
+    """What a provider wants to be asked."""
+
+    OPEN = "open"
+    """A question that lets the model say what it knows of the world."""
+    GROUNDED = "grounded"
+    """A question answered from the given facts alone."""
+    FACTS = "facts"
+    """No question: the facts themselves, as canonical JSON."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One rendered question. `instructions` are its constant words, without facts; empty when it asks nothing."""
+
+    subject: Item | UserHistory
+    scenario: Scenario
+    style: PromptStyle
+    version: int
+    system: str
+    user: str
+    opening: str = ""
+    instructions: str = ""
+
+    @property
+    def subject_kind(self) -> str:
+        """`item` or `user`."""
+        return "item" if isinstance(self.subject, Item) else "user"
+
+    @property
+    def subject_id(self) -> str:
+        """The item's or user's id."""
+        return self.subject.item_id if isinstance(self.subject, Item) else self.subject.user_id
+
+
+def render(subject: Item | UserHistory, scenario: Scenario, style: PromptStyle) -> Prompt:
+    """The prompt about a subject. Raises jinja2.TemplateError when the scenario's template is wrong."""
+    template = _template_of(subject, scenario, style)
+    if style is PromptStyle.FACTS:
+        return Prompt(subject, scenario, style, template.version, "", _canonical_facts(subject))
+    names = _names_of(subject, scenario)
+    return Prompt(
+        subject=subject,
+        scenario=scenario,
+        style=style,
+        version=template.version,
+        system=_render(template.system, names),
+        user=_render(template.user, names),
+        opening=_render(template.opening, names),
+        instructions=_TEMPLATE_CODE.sub(" ", f"{template.system} {template.user}"),
+    )
+
+
+def answer_key(prompt: Prompt, provider: str, model: str, parameters: Mapping[str, object]) -> str:
+    """SHA-256, hexadecimal, of all that makes an answer: the key under which it is kept."""
+    question = [provider, model, prompt.scenario.name, prompt.subject_kind, prompt.version]
+    words = [prompt.system, prompt.user, prompt.opening, canonical_json(parameters)]
+    return hashlib.sha256(canonical_json([*question, *words]).encode()).hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """One spelling for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def clean_text(value: str, max_characters: int = MAX_VALUE_CHARACTERS) -> str:
+    """Facts are data: one line, no control characters or chat markers, bounded length."""
+    printable = "".join(character if character.isprintable() else " " for character in value)
+    without_markers = re.sub(r"<\|[^|>]{0,40}\|>|</?s>|\[/?INST\]", " ", printable)
+    return " ".join(without_markers.split())[:max_characters].rstrip()
+
+
+def clean_value(value: AttributeValue) -> str:
+    """An attribute as text: lists joined by commas, whole numbers without a fraction; empty when unknown."""
+    if isinstance(value, list):
+        return clean_text(", ".join(entry for entry in map(clean_text, value) if entry))
+    return clean_text(value) if isinstance(value, str) else "" if value is None else clean_number(value)
+
+
+def clean_number(value: float) -> str:
+    """A number in the fewest characters: 1995, 3.5."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+
+
+def clean_attributes(attributes: Mapping[str, AttributeValue]) -> dict[str, str]:
+    """Cleaned attributes by cleaned name, in the order of names, unknown ones left out."""
+    pairs = ((clean_text(name), clean_value(attributes[name])) for name in sorted(attributes))
+    return {name: value for name, value in pairs if value}
+
+
+def _template_of(subject: Item | UserHistory, scenario: Scenario, style: PromptStyle) -> PromptTemplate:
+    if isinstance(subject, Item):
+        return scenario.grounded_item_prompt if style is PromptStyle.GROUNDED else scenario.item_prompt
+    return scenario.grounded_user_prompt if style is PromptStyle.GROUNDED else scenario.user_prompt
+
+
+def _names_of(subject: Item | UserHistory, scenario: Scenario) -> dict[str, Any]:
+    if isinstance(subject, Item):
+        return {"factors": scenario.factors, "item": _item_names(subject)}
+    entries = [
+        _item_names(entry.item) | {"rating": "" if entry.rating is None else clean_number(entry.rating)}
+        for entry in subject.entries
+    ]
+    user = {"attributes": clean_attributes(subject.attributes), "entries": entries}
+    return {"factors": scenario.factors, "user": user, "tastes": summarise(subject, scenario)}
+
+
+def _item_names(item: Item) -> dict[str, Any]:
+    return {"title": clean_text(item.title), "attributes": clean_attributes(item.attributes)}
+
+
+def _canonical_facts(subject: Item | UserHistory) -> str:
+    if isinstance(subject, Item):
+        return canonical_json([subject.title, dict(subject.attributes)])
+    entries = [[entry.item.title, dict(entry.item.attributes), entry.rating] for entry in subject.entries]
+    return canonical_json([dict(subject.attributes), entries])
+
+
+def _render(source: str, names: Mapping[str, Any]) -> str:
+    return _compile(source).render(names).strip()
+
+
+@functools.cache
+def _compile(source: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source)
