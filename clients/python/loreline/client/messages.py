@@ -148,3 +148,13 @@ def knowledge_of(message: knowledge_pb2.Knowledge) -> Knowledge:
         parameters_json=source.parameters_json,
     )
     return Knowledge(message.text, provenance)
+
+
+def knowledge_bytes(knowledge: Knowledge) -> bytes:
+    """The bytes under which knowledge is kept in stores."""
+    return knowledge_message(knowledge).SerializeToString()
+
+
+def knowledge_of_bytes(data: bytes) -> Knowledge:
+    """Reverse of knowledge_bytes. Raises google.protobuf.message.DecodeError."""
+    return knowledge_of(knowledge_pb2.Knowledge.FromString(data))

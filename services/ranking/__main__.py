@@ -1,0 +1,98 @@
+"""The ranking process: an item cache, the active model version, and its scorer in this process or in Triton."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import tritonclient.grpc as triton
+from pydantic import ValidationError
+
+from loreline.client import FeaturesClient, is_serving
+from loreline.ranking.v1 import ranking_pb2_grpc
+from services.model_registry import ModelRegistry
+from services.ranking.active_model import ActiveModel, OpenScorer
+from services.ranking.item_cache import ItemCache
+from services.ranking.item_feed import ItemFeed
+from services.ranking.ranker import Ranker
+from services.ranking.scorers.in_process import InProcessScorer
+from services.ranking.scorers.triton import TritonScorer
+from services.ranking.servicer import SERVICE_NAME, RankingServicer
+from services.ranking.settings import RankingSettings
+from services.runtime.logs import configure_logs
+from services.runtime.server import ServerOptions, Service, serve
+
+
+def main() -> None:
+    """Read settings, follow items and the active version, serve, drain on SIGTERM."""
+    settings = _read_settings()
+    configure_logs("ranking", settings.log_level)
+    features = FeaturesClient(settings.features_address, settings.features_timeout_seconds)
+    server = triton.InferenceServerClient(settings.triton_address) if settings.triton_address else None
+    cache = ItemCache()
+    feed = ItemFeed(
+        features,
+        cache,
+        retry_backoff_seconds=settings.retry_backoff_seconds,
+        max_retry_backoff_seconds=settings.max_retry_backoff_seconds,
+    )
+    active = ActiveModel(
+        ModelRegistry(settings.model_registry),
+        _scorer_opener(settings, server),
+        cache.interner,
+        poll_seconds=settings.poll_seconds,
+        max_retry_backoff_seconds=settings.max_retry_backoff_seconds,
+    )
+    feed.start()
+    active.start()
+    servicer = RankingServicer(Ranker(features, cache, active))
+
+    def close() -> None:
+        feed.stop()
+        active.stop()
+        for client in (features, *([server] if server else [])):
+            client.close()
+
+    options = ServerOptions(
+        settings.listen_address, workers=settings.workers, max_concurrent_calls=settings.max_concurrent_calls
+    )
+    add = partial(ranking_pb2_grpc.add_RankingServiceServicer_to_server, servicer)
+    serve(options, [Service(SERVICE_NAME, add)], _checks(settings, feed, active, server), close)
+
+
+def _read_settings() -> RankingSettings:
+    try:
+        return RankingSettings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        names = ", ".join(f"LORELINE_RANKING_{'_'.join(map(str, e['loc'])).upper()}" for e in error.errors())
+        sys.stderr.write(f"ranking: set {names}: {error}\n")
+        sys.exit(2)
+
+
+def _scorer_opener(settings: RankingSettings, server: triton.InferenceServerClient | None) -> OpenScorer:
+    def in_process(_version: str, folder: Path) -> InProcessScorer:
+        return InProcessScorer(folder / "scorer.onnx", settings.scorer_threads)
+
+    def in_triton(version: str, _folder: Path) -> TritonScorer:
+        return TritonScorer(server, version, settings.triton_timeout_seconds)
+
+    return in_triton if server else in_process
+
+
+def _checks(
+    settings: RankingSettings, feed: ItemFeed, active: ActiveModel, server: triton.InferenceServerClient | None
+) -> dict[str, Callable[[], bool]]:
+    checks: dict[str, Callable[[], bool]] = {
+        "features": partial(is_serving, settings.features_address),
+        "items": feed.caught_up,
+        "model": active.ready,
+    }
+    if server:
+        checks["triton"] = partial(server.is_server_ready, client_timeout=settings.triton_timeout_seconds)
+    return checks
+
+
+if __name__ == "__main__":
+    main()
