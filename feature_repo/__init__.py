@@ -1,0 +1,1 @@
+"""Feast's feature repository: entities, views, and the stores of each environment."""

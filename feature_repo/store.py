@@ -1,0 +1,50 @@
+"""Opens Feast's store of one feature directory, applies the definitions, and materialises what was bulk-loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from feast import FeatureStore
+
+from feature_repo.feature_definitions import (
+    DIRECTORY_VARIABLE,
+    SCHEMAS,
+    entity_of,
+    feature_views,
+    item,
+    source_path,
+    user,
+)
+
+CONFIGURATIONS = {
+    "sqlite": Path(__file__).with_name("feature_store.yaml"),
+    "redis": Path(__file__).with_name("feature_store_redis.yaml"),
+}
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+__all__ = ["CONFIGURATIONS", "SCHEMAS", "apply_definitions", "entity_of", "materialise", "open_store", "source_path"]
+
+
+def open_store(directory: Path, online_store: str = "sqlite") -> FeatureStore:
+    """The store whose files are under `directory`. Raises KeyError for an online store not in CONFIGURATIONS.
+
+    Sets LORELINE_FEATURE_DIRECTORY, by which Feast's configuration finds the files.
+    """
+    (directory / "offline").mkdir(parents=True, exist_ok=True)
+    os.environ[DIRECTORY_VARIABLE] = str(directory.absolute())
+    return FeatureStore(fs_yaml_file=CONFIGURATIONS[online_store])
+
+
+def apply_definitions(store: FeatureStore, directory: Path) -> None:
+    """Bring the registry and the online store's tables up to the definitions. A second call changes nothing."""
+    store.apply([item, user, *feature_views(directory)])
+
+
+def materialise(store: FeatureStore, directory: Path, views: Sequence[str] = tuple(SCHEMAS)) -> list[str]:
+    """Copy the newest row of each subject to the online store; returns the views that had a source file."""
+    present = [view for view in views if source_path(directory, view).exists()]
+    store.materialize(BEGINNING, datetime.now(UTC) + timedelta(days=1), feature_views=present)
+    return present

@@ -1,0 +1,210 @@
+"""Items: packed reads, ordered writes, descriptions, and what a promotion needs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loreline.client import KnowledgeVectors, PackedItem, Stamp, pack_item, unpack_item
+from loreline.client.messages import knowledge_bytes, knowledge_of_bytes, vector_bytes, vector_of
+from services.features import ordering
+from services.features.ledger import Ledger, microseconds, moment_of
+from services.features.online_store import OnlineStore
+from services.features.ordering import ItemState, Outcome
+from services.runtime.errors import NotFound
+from services.scenarios import Item, Knowledge
+
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class ContentWrite:
+    """The item as its event gave it."""
+
+    stamp: Stamp
+    item: Item
+
+    @property
+    def item_id(self) -> str:
+        """The item's id."""
+        return self.item.item_id
+
+
+@dataclass(frozen=True)
+class KnowledgeWrite:
+    """Knowledge made from the content that the same event stored."""
+
+    stamp: Stamp
+    item_id: str
+    vectors: KnowledgeVectors
+
+
+@dataclass(frozen=True)
+class Removal:
+    """The item went."""
+
+    stamp: Stamp
+    item_id: str
+
+
+ItemWrite = ContentWrite | KnowledgeWrite | Removal
+
+
+@dataclass(frozen=True)
+class Description:
+    """Everything stored for one item; the knowledge fields are None or empty while there is none."""
+
+    item: Item
+    content: Stamp
+    content_stored: datetime
+    knowledge: Knowledge | None
+    knowledge_stored: datetime | None
+    encoder: str
+    model_versions: list[str]
+
+
+@dataclass(frozen=True)
+class VectorPage:
+    """Knowledge vectors (N, K) of N subjects, all of one encoder."""
+
+    subject_ids: list[str]
+    encoder: str
+    vectors: npt.NDArray[np.float32]
+
+
+class ItemFeatures:
+    """Items over the online store and the ledger. Reads go on while a write is under way; writes take turns."""
+
+    def __init__(self, store: OnlineStore, ledger: Ledger) -> None:
+        self._store, self._ledger, self._writing = store, ledger, threading.Lock()
+
+    def get(self, item_ids: Sequence[str]) -> tuple[list[PackedItem], list[str]]:
+        """Packed features in the order asked, and the ids of items that are not stored or were deleted."""
+        values = [value for value, _ in self._store.read_packed("item_packed", item_ids)]
+        items = [unpack_item(value) if value else None for value in values]
+        found = [item for item in items if item and not item.deleted]
+        missing = [i for i, item in zip(item_ids, items, strict=True) if item is None or item.deleted]
+        return found, missing
+
+    def put(self, writes: Sequence[ItemWrite]) -> list[Outcome]:
+        """Apply writes in order; one outcome each. Raises DependencyUnavailable, and then all may be sent again."""
+        with self._writing:
+            states: dict[str, ItemState] = self._ledger.items(list({write.item_id for write in writes}))
+            outcomes = [self._transition(states, write) for write in writes]
+            applied = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.APPLIED]
+            self._store_all(applied, {write.item_id: states[write.item_id] for write in applied})
+        return outcomes
+
+    def describe(self, item_id: str) -> Description:
+        """Everything stored for one item. Raises NotFound when it was never stored or was deleted."""
+        state = self._ledger.items([item_id]).get(item_id)
+        profile = self._store.read("item_profile", [item_id])[0]
+        if state is None or state.packed.deleted or profile["title"] is None:
+            raise NotFound("item", item_id)
+        known = bool(state.knowledge_event_id)
+        source = self._store.read("item_provenance", [item_id])[0] if known else {}
+        return Description(
+            item=Item(item_id, profile["scenario"], profile["title"], json.loads(profile["attributes_json"])),
+            content=state.content,
+            content_stored=moment_of(profile["stored_time_us"]),
+            knowledge=knowledge_of_bytes(source["knowledge"]) if known else None,
+            knowledge_stored=moment_of(source["stored_time_us"]) if known else None,
+            encoder=self._store.read("item_knowledge", [item_id])[0]["encoder"] if known else "",
+            model_versions=list(state.packed.augmented),
+        )
+
+    def vectors(self, lacking_version: str) -> Iterator[VectorPage]:
+        """Pages of stored knowledge vectors, of all items or of those without a version's augmented vector."""
+        yield from vector_pages(
+            self._store, "item_knowledge", self._ledger.subjects_with_knowledge("item", lacking_version)
+        )
+
+    def put_augmented(self, version: str, item_ids: Sequence[str], vectors: npt.NDArray[np.float32]) -> int:
+        """Store (N, A) augmented vectors of one version; items deleted or without knowledge are passed over."""
+        with self._writing:
+            known = self._ledger.items(item_ids)
+            states = [
+                _with_version(state, version, vector)
+                for item_id, vector in zip(item_ids, vectors, strict=True)
+                if (state := known.get(item_id)) and state.knowledge_event_id
+            ]
+            self._store.write("item_packed", [_packed_row(state) for state in states])
+            self._ledger.put_items(states)
+        return len(states)
+
+    def _transition(self, states: dict[str, ItemState], write: ItemWrite) -> Outcome:
+        state = states.get(write.item_id)
+        match write:
+            case ContentWrite():
+                outcome, after = ordering.with_content(state, write.stamp, write.item)
+            case KnowledgeWrite():
+                outcome, after = ordering.with_knowledge(state, write.stamp, write.vectors)
+            case Removal():
+                outcome, after = ordering.with_removal(state, write.stamp, write.item_id)
+        if after is not None:
+            states[write.item_id] = after
+        return outcome
+
+    def _store_all(self, applied: Sequence[ItemWrite], states: dict[str, ItemState]) -> None:
+        contents = {write.item_id: write for write in applied if isinstance(write, ContentWrite)}
+        knowledge = {write.item_id: write for write in applied if isinstance(write, KnowledgeWrite)}
+        now = microseconds(datetime.now(UTC))
+        self._store.write("item_profile", [_profile_row(write, now) for write in contents.values()])
+        self._store.write("item_knowledge", [_vector_row(write) for write in knowledge.values()])
+        self._store.write("item_provenance", [_provenance_row(write, now) for write in knowledge.values()])
+        self._store.write("item_packed", [_packed_row(state) for state in states.values()])
+        self._ledger.put_items(states.values())
+
+
+def vector_pages(store: OnlineStore, view: str, subject_ids: Sequence[str]) -> Iterator[VectorPage]:
+    """Pages of the vectors in a knowledge view; a page never mixes encoders."""
+    for start in range(0, len(subject_ids), PAGE):
+        ids = subject_ids[start : start + PAGE]
+        rows = [(i, row) for i, row in zip(ids, store.read(view, ids), strict=True) if row["vector"]]
+        for encoder in sorted({row["encoder"] for _, row in rows}):
+            of_encoder = [(i, vector_of(row["vector"])) for i, row in rows if row["encoder"] == encoder]
+            yield VectorPage([i for i, _ in of_encoder], encoder, np.stack([vector for _, vector in of_encoder]))
+
+
+def _with_version(state: ItemState, version: str, vector: npt.NDArray[np.float32]) -> ItemState:
+    augmented = ordering.with_version(state.packed.augmented, version, vector)
+    return replace(state, packed=replace(state.packed, augmented=augmented))
+
+
+def _packed_row(state: ItemState) -> dict[str, Any]:
+    return {"item_id": state.packed.item_id, "packed": pack_item(state.packed)}
+
+
+def _profile_row(write: ContentWrite, now_us: int) -> dict[str, Any]:
+    return {
+        "item_id": write.item_id,
+        "scenario": write.item.scenario,
+        "title": write.item.title,
+        "attributes_json": json.dumps(dict(write.item.attributes), ensure_ascii=False),
+        "event_id": write.stamp.event_id,
+        "stored_time_us": now_us,
+    }
+
+
+def _vector_row(write: KnowledgeWrite) -> dict[str, Any]:
+    return {
+        "item_id": write.item_id,
+        "encoder": write.vectors.encoder,
+        "vector": vector_bytes(write.vectors.vector),
+    }
+
+
+def _provenance_row(write: KnowledgeWrite, now_us: int) -> dict[str, Any]:
+    return {
+        "item_id": write.item_id,
+        "knowledge": knowledge_bytes(write.vectors.knowledge),
+        "event_id": write.stamp.event_id,
+        "stored_time_us": now_us,
+    }

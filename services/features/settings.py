@@ -1,0 +1,32 @@
+"""Settings of the features process, read from LORELINE_FEATURES_*."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class FeaturesSettings(BaseSettings):
+    """One frozen set of settings; what has no default must be given.
+
+    With `online_store=redis`, LORELINE_REDIS_CONNECTION (host:port) is read by Feast's own configuration.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LORELINE_FEATURES_", frozen=True, use_attribute_docstrings=True)
+
+    listen_address: str
+    """host:port on which the service is served."""
+    feature_directory: Path
+    """Feast's registry, Parquet sources, SQLite online store, and the ledger."""
+    online_store: Literal["sqlite", "redis"] = "sqlite"
+    """Where online features are kept."""
+    workers: int = 32
+    """Threads that serve calls. Each watcher holds one for as long as it watches."""
+    max_concurrent_calls: int = 128
+    """Calls taken at once; more end with RESOURCE_EXHAUSTED."""
+    drain_seconds: float = 5.0
+    """How long running calls may go on after SIGTERM."""
+    log_level: str = "INFO"
+    """Lowest level that is logged."""

@@ -1,0 +1,118 @@
+"""Users: packed reads, ordered writes of history and preference knowledge, and what a promotion needs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loreline.client import KnowledgeVectors, PackedUser, Stamp, pack_user, unpack_user
+from loreline.client.messages import knowledge_bytes, vector_bytes
+from services.features import ordering
+from services.features.item_features import VectorPage, vector_pages
+from services.features.ledger import Ledger, microseconds, new_user
+from services.features.online_store import OnlineStore
+from services.features.ordering import Outcome, UserState
+
+
+@dataclass(frozen=True)
+class History:
+    """A user's whole bounded history, oldest first, in columns of one length."""
+
+    item_ids: list[str]
+    ratings: list[float]
+    times: list[int]
+
+
+@dataclass(frozen=True)
+class UserRead:
+    """One user's packed features, and the status of history and knowledge."""
+
+    user: PackedUser
+    history_status: str
+    knowledge_status: str
+
+
+class UserFeatures:
+    """Users over the online store and the ledger. Writes take turns."""
+
+    def __init__(self, store: OnlineStore, ledger: Ledger) -> None:
+        self._store, self._ledger, self._writing = store, ledger, threading.Lock()
+
+    def get(self, user_id: str) -> UserRead:
+        """One user; an unknown one has empty features whose statuses say so."""
+        value, status = self._store.read_packed("user_packed", [user_id])[0]
+        if value is None or status == "TOO_OLD":
+            return UserRead(PackedUser(user_id), status, status)
+        user = unpack_user(value)
+        return UserRead(user, "PRESENT" if user.item_ids else "NULL", "PRESENT" if user.augmented else "NULL")
+
+    def put_history(self, user_id: str, stamp: Stamp, history: History) -> Outcome:
+        """Store the history as a whole unless a newer one is stored."""
+        packed = PackedUser(user_id, history.item_ids, history.ratings, history.times)
+        with self._writing:
+            outcome, state = ordering.with_history(self._state(user_id), stamp, packed)
+            if outcome is Outcome.APPLIED:
+                self._store.write("user_history", [_history_row(user_id, stamp, history)])
+                self._store_packed([state])
+        return outcome
+
+    def put_knowledge(self, user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> Outcome:
+        """Store preference knowledge unless newer one is stored."""
+        with self._writing:
+            outcome, state = ordering.with_preferences(self._state(user_id), stamp, vectors)
+            if outcome is Outcome.APPLIED:
+                row = {"user_id": user_id, "encoder": vectors.encoder, "vector": vector_bytes(vectors.vector)}
+                self._store.write("user_knowledge", [row])
+                self._store.write("user_provenance", [_provenance_row(user_id, stamp, vectors)])
+                self._store_packed([state])
+        return outcome
+
+    def vectors(self, lacking_version: str) -> Iterator[VectorPage]:
+        """Pages of stored knowledge vectors, of all users or of those without a version's augmented vector."""
+        users = self._ledger.subjects_with_knowledge("user", lacking_version)
+        yield from vector_pages(self._store, "user_knowledge", users)
+
+    def put_augmented(self, version: str, user_ids: Sequence[str], vectors: npt.NDArray[np.float32]) -> int:
+        """Store (N, A) augmented vectors of one version; users without knowledge are passed over."""
+        with self._writing:
+            known = self._ledger.users(user_ids)
+            states = [
+                _with_version(state, version, vector)
+                for user_id, vector in zip(user_ids, vectors, strict=True)
+                if (state := known.get(user_id)) and state.knowledge
+            ]
+            self._store_packed(states)
+        return len(states)
+
+    def _state(self, user_id: str) -> UserState:
+        return self._ledger.users([user_id]).get(user_id, new_user(user_id))
+
+    def _store_packed(self, states: Sequence[UserState]) -> None:
+        rows = [{"user_id": state.packed.user_id, "packed": pack_user(state.packed)} for state in states]
+        self._store.write("user_packed", rows)
+        self._ledger.put_users(states)
+
+
+def _with_version(state: UserState, version: str, vector: npt.NDArray[np.float32]) -> UserState:
+    augmented = ordering.with_version(state.packed.augmented, version, vector)
+    return replace(state, packed=replace(state.packed, augmented=augmented))
+
+
+def _history_row(user_id: str, stamp: Stamp, history: History) -> dict[str, Any]:
+    columns = {"item_ids": history.item_ids, "ratings": history.ratings, "times": history.times}
+    return {"user_id": user_id, **columns, "event_id": stamp.event_id}
+
+
+def _provenance_row(user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> dict[str, Any]:
+    return {
+        "user_id": user_id,
+        "knowledge": knowledge_bytes(vectors.knowledge),
+        "event_id": stamp.event_id,
+        "stored_time_us": microseconds(datetime.now(UTC)),
+    }
