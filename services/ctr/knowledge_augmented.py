@@ -46,7 +46,8 @@ class KnowledgeAugmented(nn.Module):
         """Logits (B, C) of knowledge (B, C, K) and (B, K); `*_known` (B, C) and (B,) are 1 where there is any."""
         item = self.adaptor.adapt_items(item_knowledge) * self._keep(item_known).unsqueeze(-1)
         user = self.adaptor.adapt_users(user_knowledge) * self._keep(user_known).unsqueeze(-1)
-        return self.backbone(batch._replace(item_augmented=item, user_augmented=user))
+        logits: Tensor = self.backbone(batch._replace(item_augmented=item, user_augmented=user))
+        return logits
 
     def _keep(self, known: Tensor) -> Tensor:
         if not self.training:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-
-from pydantic import ValidationError
 
 from loreline.embedding.v1 import embedding_pb2_grpc
 from services.embedding.adapter import Adapter
@@ -15,13 +12,14 @@ from services.embedding.servicer import SERVICE_NAME, EmbeddingServicer
 from services.embedding.settings import EmbeddingSettings
 from services.model_registry import ModelRegistry
 from services.runtime.logs import configure_logs
+from services.runtime.process_settings import read_settings, refuse_to_start
 from services.runtime.server import ServerOptions, Service, serve
 from services.wheel_assets import AssetUnavailable
 
 
 def main() -> None:
     """Read settings, load the encoder, serve, drain on SIGTERM."""
-    settings = _read_settings()
+    settings = read_settings(EmbeddingSettings)
     configure_logs("embedding", settings.log_level)
     encoder = _open_encoder(settings)
     adapter = Adapter(ModelRegistry(settings.model_registry), loaded_adaptors=settings.loaded_adaptors)
@@ -30,21 +28,11 @@ def main() -> None:
     serve(ServerOptions(settings.listen_address), [Service(SERVICE_NAME, add)], checks={})
 
 
-def _read_settings() -> EmbeddingSettings:
-    try:
-        return EmbeddingSettings()  # type: ignore[call-arg]
-    except ValidationError as error:
-        names = ", ".join(f"LORELINE_EMBEDDING_{'_'.join(map(str, e['loc'])).upper()}" for e in error.errors())
-        sys.stderr.write(f"embedding: set {names}: {error}\n")
-        sys.exit(2)
-
-
 def _open_encoder(settings: EmbeddingSettings) -> Encoder:
     try:
         folder = exported_encoder(settings.encoder)
     except (EncoderUnavailable, AssetUnavailable) as error:
-        sys.stderr.write(f"embedding: LORELINE_EMBEDDING_ENCODER: {error}\n")
-        sys.exit(2)
+        refuse_to_start(f"LORELINE_EMBEDDING_ENCODER: {error}")
     return Encoder(
         folder,
         threads=settings.threads,

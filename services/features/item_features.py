@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import KnowledgeVectors, PackedItem, Stamp, pack_item, unpack_item
+from loreline.client import KnowledgeVectors, Stamp, pack_item, unpack_item
 from loreline.client.messages import knowledge_bytes, knowledge_of_bytes, vector_bytes, vector_of
 from services.features import ordering
 from services.features.ledger import Ledger, microseconds, moment_of
@@ -85,13 +85,12 @@ class ItemFeatures:
     def __init__(self, store: OnlineStore, ledger: Ledger) -> None:
         self._store, self._ledger, self._writing = store, ledger, threading.Lock()
 
-    def get(self, item_ids: Sequence[str]) -> tuple[list[PackedItem], list[str]]:
+    def get_packed(self, item_ids: Sequence[str]) -> tuple[list[bytes], list[str]]:
         """Packed features in the order asked, and the ids of items that are not stored or were deleted."""
         values = [value for value, _ in self._store.read_packed("item_packed", item_ids)]
-        items = [unpack_item(value) if value else None for value in values]
-        found = [item for item in items if item and not item.deleted]
-        missing = [i for i, item in zip(item_ids, items, strict=True) if item is None or item.deleted]
-        return found, missing
+        living = [value if value and not unpack_item(value).deleted else None for value in values]
+        missing = [item_id for item_id, value in zip(item_ids, living, strict=True) if value is None]
+        return [value for value in living if value is not None], missing
 
     def put(self, writes: Sequence[ItemWrite]) -> list[Outcome]:
         """Apply writes in order; one outcome each. Raises DependencyUnavailable, and then all may be sent again."""

@@ -40,20 +40,25 @@ class Ledger:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
         self._changed = threading.Condition()
-        self._closed = False
+        self._draining = False
         self._sequence: int = self._one("SELECT coalesce(max(sequence), 0) FROM subjects")[0]
 
     def close(self) -> None:
-        """Wake all who wait, and close the file."""
+        """Close the file. Watches must have ended."""
+        self.end_watches()
         with self._changed:
-            self._closed = True
-            self._changed.notify_all()
             self._connection.close()
 
+    def end_watches(self) -> None:
+        """Wake all who wait, for the last time: the process drains."""
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+
     @property
-    def closed(self) -> bool:
-        """Whether the ledger was closed."""
-        return self._closed
+    def draining(self) -> bool:
+        """Whether watches have to end."""
+        return self._draining
 
     def items(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """States of the items that the ledger knows, tombstones included."""
@@ -77,9 +82,9 @@ class Ledger:
         return self._all(sql, (after_sequence, most))
 
     def wait_for_change(self, after_sequence: int, timeout_seconds: float) -> None:
-        """Return when something was stored after a sequence number, at the timeout, or when the ledger is closed."""
+        """Return when something was stored after a sequence number, at the timeout, or when watches have to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._sequence > after_sequence, timeout_seconds)
+            self._changed.wait_for(lambda: self._draining or self._sequence > after_sequence, timeout_seconds)
 
     def subjects_with_knowledge(self, kind: Kind, lacking_version: str) -> list[str]:
         """Ids of living subjects with knowledge, of all or of those without an augmented vector of a version."""
@@ -109,7 +114,7 @@ class Ledger:
 
     def _all(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self._changed:
-            return [] if self._closed else self._connection.execute(sql, arguments).fetchall()
+            return self._connection.execute(sql, arguments).fetchall()
 
     def _one(self, sql: str) -> tuple[int]:
         row: tuple[int] = self._connection.execute(sql).fetchone()

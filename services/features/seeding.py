@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import structlog
@@ -33,9 +34,9 @@ def _new_items(ledger: Ledger, directory: Path) -> list[ItemState]:
     rows = _newest(directory, "item_packed", "item").join(
         _newest(directory, "item_profile", "item"), rsuffix="_profile"
     )
-    knowledge = _newest(directory, "item_provenance", "item").get("event_id", pd.Series(dtype=str)).to_dict()
+    knowledge: dict[str, str] = _column(_newest(directory, "item_provenance", "item"), "event_id")
     wanted = _wanted(ledger, "item", rows, knowledge)
-    return [_item_state(rows.loc[item_id], knowledge.get(item_id, "")) for item_id in wanted]
+    return [_item_state(_row(rows, item_id), knowledge.get(item_id, "")) for item_id in wanted]
 
 
 def _new_users(ledger: Ledger, directory: Path) -> list[UserState]:
@@ -43,26 +44,21 @@ def _new_users(ledger: Ledger, directory: Path) -> list[UserState]:
         _newest(directory, "user_history", "user"), rsuffix="_history"
     )
     knowledge = _newest(directory, "user_provenance", "user")
-    events = knowledge.get("event_id", pd.Series(dtype=str)).to_dict()
-    times = knowledge.get("event_timestamp", pd.Series(dtype="datetime64[us, UTC]")).to_dict()
+    events, times = _column(knowledge, "event_id"), _column(knowledge, "event_timestamp")
+    stamps = {user_id: Stamp(event, times[user_id].to_pydatetime()) for user_id, event in events.items()}
     wanted = _wanted(ledger, "user", rows, events)
-    return [
-        _user_state(
-            rows.loc[user_id], Stamp(events[user_id], times[user_id].to_pydatetime()) if user_id in events else None
-        )
-        for user_id in wanted
-    ]
+    return [_user_state(_row(rows, user_id), stamps.get(user_id)) for user_id in wanted]
 
 
 def _wanted(ledger: Ledger, kind: Kind, rows: pd.DataFrame, knowledge: dict[str, str]) -> list[str]:
     known = ledger.bulk_stamps(kind)
     wanted = []
-    for subject, time in rows.get("event_timestamp", pd.Series(dtype="datetime64[us, UTC]")).items():
-        stored_us, stored_knowledge = known.get(str(subject), (None, ""))
+    for subject, time in _column(rows, "event_timestamp").items():
+        stored_us, stored_knowledge = known.get(subject, (None, ""))
         time_us = microseconds(time)
         lacks_knowledge = stored_us == time_us and not stored_knowledge and subject in knowledge
         if stored_us is None or stored_us < time_us or lacks_knowledge:
-            wanted.append(str(subject))
+            wanted.append(subject)
     return wanted
 
 
@@ -74,12 +70,20 @@ def _newest(directory: Path, view: str, entity: str) -> pd.DataFrame:
     return frame.drop_duplicates(key, keep="last").set_index(key)
 
 
-def _item_state(row: pd.Series, knowledge_event: str) -> ItemState:
-    item = Item(str(row.name), row["scenario"], row["title"], json.loads(row["attributes_json"]))
+def _column(frame: pd.DataFrame, name: str) -> dict[str, Any]:
+    return {str(subject): value for subject, value in frame[name].items()} if name in frame else {}
+
+
+def _row(frame: pd.DataFrame, subject: str) -> dict[str, Any]:
+    return {"subject": subject, **{str(name): value for name, value in frame.loc[subject].items()}}
+
+
+def _item_state(row: dict[str, Any], knowledge_event: str) -> ItemState:
+    item = Item(row["subject"], row["scenario"], row["title"], json.loads(row["attributes_json"]))
     stamp = Stamp(row["event_id"], row["event_timestamp"].to_pydatetime())
     return ItemState(stamp, content_hash(item), knowledge_event, unpack_item(row["packed"]))
 
 
-def _user_state(row: pd.Series, knowledge: Stamp | None) -> UserState:
+def _user_state(row: dict[str, Any], knowledge: Stamp | None) -> UserState:
     history = Stamp(row["event_id"], row["event_timestamp"].to_pydatetime())
     return UserState(history, knowledge, unpack_user(row["packed"]))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from typing import NoReturn
-
-from pydantic import ValidationError
 
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.providers import PROVIDERS, ProviderPool, ProviderUnavailable, build_provider
@@ -15,6 +11,7 @@ from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.store import KnowledgeStore
 from services.runtime.errors import DependencyUnavailable
 from services.runtime.logs import configure_logs
+from services.runtime.process_settings import read_settings, refuse_to_start
 from services.runtime.server import ServerOptions, serve
 
 
@@ -27,7 +24,7 @@ def main() -> None:
         providers = ProviderPool(list(PROVIDERS), partial(build_provider, settings=settings))
         default = providers.get(settings.default_provider)
     except (DependencyUnavailable, ProviderUnavailable) as error:
-        _stop(str(error))
+        refuse_to_start(str(error))
     generator = KnowledgeGenerator(store, providers, settings.default_provider, settings.fallback_provider)
 
     def close() -> None:
@@ -39,19 +36,12 @@ def main() -> None:
 
 
 def _read_settings() -> KnowledgeSettings:
-    try:
-        settings = KnowledgeSettings()  # type: ignore[call-arg]
-    except ValidationError as error:
-        _stop(f"the environment (LORELINE_KNOWLEDGE_...) is not complete: {error}")
+    settings = read_settings(KnowledgeSettings)
     for name, value in {"DEFAULT": settings.default_provider, "FALLBACK": settings.fallback_provider or None}.items():
         if value is not None and value not in PROVIDERS:
-            _stop(f"LORELINE_KNOWLEDGE_{name}_PROVIDER: must be one of {', '.join(sorted(PROVIDERS))}; is {value!r}")
+            known = ", ".join(sorted(PROVIDERS))
+            refuse_to_start(f"LORELINE_KNOWLEDGE_{name}_PROVIDER: must be one of {known}; is {value!r}")
     return settings
-
-
-def _stop(message: str) -> NoReturn:
-    sys.stderr.write(f"knowledge: {message}\n")
-    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import tritonclient.grpc as triton
-from pydantic import ValidationError
 
 from loreline.client import FeaturesClient, is_serving
 from loreline.ranking.v1 import ranking_pb2_grpc
@@ -22,12 +20,13 @@ from services.ranking.scorers.triton import TritonScorer
 from services.ranking.servicer import SERVICE_NAME, RankingServicer
 from services.ranking.settings import RankingSettings
 from services.runtime.logs import configure_logs
+from services.runtime.process_settings import read_settings
 from services.runtime.server import ServerOptions, Service, serve
 
 
 def main() -> None:
     """Read settings, follow items and the active version, serve, drain on SIGTERM."""
-    settings = _read_settings()
+    settings = read_settings(RankingSettings)
     configure_logs("ranking", settings.log_level)
     features = FeaturesClient(settings.features_address, settings.features_timeout_seconds)
     server = triton.InferenceServerClient(settings.triton_address) if settings.triton_address else None
@@ -60,15 +59,6 @@ def main() -> None:
     )
     add = partial(ranking_pb2_grpc.add_RankingServiceServicer_to_server, servicer)
     serve(options, [Service(SERVICE_NAME, add)], _checks(settings, feed, active, server), close)
-
-
-def _read_settings() -> RankingSettings:
-    try:
-        return RankingSettings()  # type: ignore[call-arg]
-    except ValidationError as error:
-        names = ", ".join(f"LORELINE_RANKING_{'_'.join(map(str, e['loc'])).upper()}" for e in error.errors())
-        sys.stderr.write(f"ranking: set {names}: {error}\n")
-        sys.exit(2)
 
 
 def _scorer_opener(settings: RankingSettings, server: triton.InferenceServerClient | None) -> OpenScorer:

@@ -44,8 +44,11 @@ def serve(
     services: Sequence[Service],
     checks: Mapping[str, Check],
     close: Callable[[], None] = lambda: None,
+    stopping: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain: NOT_SERVING, finish running calls, `close()`, return.
+    """Serve until SIGTERM or SIGINT, then drain: NOT_SERVING, `stopping()`, finish running calls, `close()`, return.
+
+    `stopping` ends what would go on for ever, such as streams of changes.
 
     Raises RuntimeError when the address cannot be bound. Must run in the main thread.
     """
@@ -57,6 +60,7 @@ def serve(
     stop.wait()
     log.info("draining", seconds=options.drain_seconds)
     health.stop()
+    stopping()
     server.stop(options.drain_seconds).wait()
     close()
     log.info("stopped")

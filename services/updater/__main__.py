@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,11 +11,11 @@ import structlog
 from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
-from pydantic import ValidationError
 from tenacity import retry, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
 from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeClient, is_serving
 from services.runtime.logs import configure_logs
+from services.runtime.process_settings import read_settings
 from services.runtime.server import ServerOptions, serve
 from services.updater.consumer import StageConsumer
 from services.updater.dead_letters import DeadLetterTopic
@@ -30,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 def main() -> None:
     """Read settings, connect, consume in two threads, serve health, drain on SIGTERM."""
-    settings = _read_settings()
+    settings = read_settings(UpdaterSettings)
     configure_logs("updater", settings.log_level)
     knowledge = KnowledgeClient(settings.knowledge_address, settings.knowledge_timeout_seconds)
     embedding = EmbeddingClient(settings.embedding_address)
@@ -50,14 +49,6 @@ def main() -> None:
             client.close()
 
     serve(ServerOptions(settings.listen_address), [], _checks(settings, threads), close)
-
-
-def _read_settings() -> UpdaterSettings:
-    try:
-        return UpdaterSettings()  # type: ignore[call-arg]
-    except ValidationError as error:
-        sys.stderr.write(f"updater: the environment (LORELINE_UPDATER_...) is not complete: {error}\n")
-        sys.exit(2)
 
 
 def _start(stage: Stage, batch_records: int, settings: UpdaterSettings, stopping: threading.Event) -> threading.Thread:

@@ -43,4 +43,5 @@ class DIN(nn.Module):
         if self.knowledge:
             user = batch.user_augmented.unsqueeze(1).expand(-1, items.shape[1], -1)  # (B, C, A)
             fields += [batch.item_augmented, user]
-        return self.logit(self.mlp(torch.cat(fields, dim=-1))).squeeze(-1)  # (B, C)
+        logits: Tensor = self.logit(self.mlp(torch.cat(fields, dim=-1)))  # (B, C, 1)
+        return logits.squeeze(-1)

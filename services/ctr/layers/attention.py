@@ -35,9 +35,10 @@ class TargetAttention(nn.Module):
 
     def first_layer(self, candidates: Tensor, history: Tensor) -> Tensor:
         """W [q, k, q - k, q * k] + b of every pair, (B, C, L, H)."""
-        of_q, of_k, of_difference, of_product = self.first.weight.split(self.width, dim=1)  # (H, D) each
+        of_q, of_k, of_difference, of_product = torch.split(self.first.weight, self.width, dim=1)  # (H, D) each
         query_part = candidates @ (of_q + of_difference).T  # (B, C, H)
         key_part = history @ (of_k - of_difference).T + self.first.bias  # (B, L, H)
         product_matrix = history.unsqueeze(-1) * of_product.T  # (B, L, D, H)
         product_part = torch.einsum("bcd,bldh->bclh", candidates, product_matrix)  # (B, C, L, H)
-        return query_part.unsqueeze(2) + key_part.unsqueeze(1) + product_part
+        pairs: Tensor = query_part.unsqueeze(2) + key_part.unsqueeze(1) + product_part
+        return pairs
