@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from feast import Entity, FeatureView, Field, FileSource
-from feast.types import Array, Bytes, FeastType, Float32, Int64, String
+from feast.types import Bytes, FeastType, Int64, String
 from feast.value_type import ValueType
 
 DIRECTORY_VARIABLE = "LORELINE_FEATURE_DIRECTORY"
@@ -31,12 +31,7 @@ SCHEMAS: dict[str, dict[str, FeastType]] = {
     "item_knowledge": {"encoder": String, "vector": Bytes},
     "item_provenance": {"knowledge": Bytes, "event_id": String, "stored_time_us": Int64},
     "user_profile": {"attributes_json": String, "event_id": String},
-    "user_history": {
-        "item_ids": Array(String),
-        "ratings": Array(Float32),
-        "times": Array(Int64),
-        "event_id": String,
-    },
+    "user_history": {"packed": Bytes, "event_id": String},
     "user_packed": {"packed": Bytes},
     "user_knowledge": {"encoder": String, "vector": Bytes},
     "user_provenance": {"knowledge": Bytes, "event_id": String, "stored_time_us": Int64},

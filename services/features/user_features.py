@@ -59,7 +59,8 @@ class UserFeatures:
         with self._writing:
             outcome, state = ordering.with_history(self._state(user_id), stamp, packed)
             if outcome is Outcome.APPLIED:
-                self._store.write("user_history", [_history_row(user_id, stamp, history)])
+                row = {"user_id": user_id, "packed": pack_user(packed), "event_id": stamp.event_id}
+                self._store.write("user_history", [row])
                 self._store_packed([state])
         return outcome
 
@@ -103,11 +104,6 @@ class UserFeatures:
 def _with_version(state: UserState, version: str, vector: npt.NDArray[np.float32]) -> UserState:
     augmented = ordering.with_version(state.packed.augmented, version, vector)
     return replace(state, packed=replace(state.packed, augmented=augmented))
-
-
-def _history_row(user_id: str, stamp: Stamp, history: History) -> dict[str, Any]:
-    columns = {"item_ids": history.item_ids, "ratings": history.ratings, "times": history.times}
-    return {"user_id": user_id, **columns, "event_id": stamp.event_id}
 
 
 def _provenance_row(user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> dict[str, Any]:

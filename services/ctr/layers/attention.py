@@ -16,7 +16,8 @@ class TargetAttention(nn.Module):
 
     q is a candidate (B, C, D), k a history entry (B, L, D). The first layer W [q, k, q - k, q * k] is never formed for
     each pair; it equals (Wq + Wd) q + (Wk - Wd) k + Wp (q * k), where the second term depends on the user alone and
-    the third is one matrix product of q with k's own (D, H) matrix.
+    the third is one matrix product of q with k's own (D, H) matrix. That matrix pays from some candidates on; for one
+    candidate a user, as in training, the product of the pair is cheaper.
     """
 
     def __init__(self, width: int, hidden: Sequence[int] = (32, 16)) -> None:
@@ -38,7 +39,10 @@ class TargetAttention(nn.Module):
         of_q, of_k, of_difference, of_product = torch.split(self.first.weight, self.width, dim=1)  # (H, D) each
         query_part = candidates @ (of_q + of_difference).T  # (B, C, H)
         key_part = history @ (of_k - of_difference).T + self.first.bias  # (B, L, H)
-        product_matrix = history.unsqueeze(-1) * of_product.T  # (B, L, D, H)
-        product_part = torch.einsum("bcd,bldh->bclh", candidates, product_matrix)  # (B, C, L, H)
+        if candidates.shape[1] == 1:
+            product_part = ((candidates * history) @ of_product.T).unsqueeze(1)  # (B, 1, L, H)
+        else:
+            product_matrix = history.unsqueeze(-1) * of_product.T  # (B, L, D, H)
+            product_part = torch.einsum("bcd,bldh->bclh", candidates, product_matrix)  # (B, C, L, H)
         pairs: Tensor = query_part.unsqueeze(2) + key_part.unsqueeze(1) + product_part
         return pairs

@@ -1,0 +1,76 @@
+"""The one schema that every dataset is brought into."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from services.scenarios import Item
+from services.scenarios.items import AttributeValue
+
+COLUMNS = {"user_id": "str", "item_id": "str", "rating": "float32", "time": "int64"}
+
+
+class InvalidDataset(Exception):
+    """The data does not have the schema; the message names the column and the first bad row."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Items by id, users' attributes by id, and the log of interactions.
+
+    `interactions` has the columns of COLUMNS: ids as text, the rating in the scenario's unit, the time in seconds since
+    1970-01-01 UTC. It is sorted by time; equal times keep the order of the file.
+    """
+
+    name: str
+    scenario: str
+    items: Mapping[str, Item]
+    users: Mapping[str, Mapping[str, AttributeValue]]
+    interactions: pd.DataFrame
+
+    def content_hash(self) -> str:
+        """SHA-256 over the interactions and the items."""
+        digest = hashlib.sha256()
+        digest.update(pd.util.hash_pandas_object(self.interactions, index=False).to_numpy().tobytes())
+        for item_id in sorted(self.items):
+            digest.update(repr(self.items[item_id]).encode())
+        return digest.hexdigest()
+
+    def without_items(self, item_ids: set[str]) -> Dataset:
+        """The dataset as if these items had never been there."""
+        kept = self.interactions[~self.interactions["item_id"].isin(item_ids)].reset_index(drop=True)
+        items = {item_id: item for item_id, item in self.items.items() if item_id not in item_ids}
+        return Dataset(self.name, self.scenario, items, self.users, kept)
+
+
+def newest_items(dataset: Dataset, count: int) -> list[Item]:
+    """The `count` items whose first interaction came last, in the order in which they appeared.
+
+    Equal times are ordered by id. Raises ValueError when the dataset has not more than `count` items with interactions.
+    """
+    first = dataset.interactions.groupby("item_id")["time"].min().reset_index()
+    if not 0 <= count < len(first):
+        raise ValueError(f"must hold out 0 to {len(first) - 1} items, got {count}")
+    ordered = first.sort_values(["time", "item_id"])["item_id"].tolist()
+    return [dataset.items[item_id] for item_id in ordered[len(ordered) - count :]]
+
+
+def check_interactions(interactions: pd.DataFrame, items: Mapping[str, Item]) -> pd.DataFrame:
+    """The interactions with COLUMNS' types, sorted by time. Raises InvalidDataset."""
+    missing = [column for column in COLUMNS if column not in interactions]
+    if missing:
+        raise InvalidDataset(f"column {missing[0]!r} is missing; there must be {', '.join(COLUMNS)}")
+    for column in COLUMNS:
+        _refuse_rows(interactions[column].isna(), f"{column} must have a value")
+    typed = interactions[list(COLUMNS)].astype(COLUMNS)
+    _refuse_rows(~typed["item_id"].isin(items.keys()), "item_id must be an item of the catalogue")
+    return typed.sort_values("time", kind="stable").reset_index(drop=True)
+
+
+def _refuse_rows(wrong: pd.Series[bool], rule: str) -> None:
+    if wrong.any():
+        raise InvalidDataset(f"row {int(wrong.to_numpy().argmax()) + 1}: {rule} ({int(wrong.sum())} rows break this)")
