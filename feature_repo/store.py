@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 from feast import FeatureStore
@@ -46,5 +48,6 @@ def apply_definitions(store: FeatureStore, directory: Path) -> None:
 def materialise(store: FeatureStore, directory: Path, views: Sequence[str] = tuple(SCHEMAS)) -> list[str]:
     """Copy the newest row of each subject to the online store; returns the views that had a source file."""
     present = [view for view in views if source_path(directory, view).exists()]
-    store.materialize(BEGINNING, datetime.now(UTC) + timedelta(days=1), feature_views=present)
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # Feast prints its own progress bars
+        store.materialize(BEGINNING, datetime.now(UTC) + timedelta(days=1), feature_views=present)
     return present

@@ -19,7 +19,7 @@ from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.publishing import publish
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
-from services.cli.training import data_app, train
+from services.cli.training import build, data_app, train
 
 app = typer.Typer(
     help="Open-world knowledge for recommenders, asked of a language model off the request path.",
@@ -33,6 +33,7 @@ app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.command("train")(train)
+knowledge_app.command("build")(build)
 
 ItemIds = Annotated[list[str], typer.Argument(help="Ids of the items.")]
 ScenarioOption = Annotated[str, typer.Option("--scenario", "-s", help="The scenario (domain), as configured.")]

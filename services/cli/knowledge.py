@@ -13,7 +13,7 @@ from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.settings import CliSettings
 
-knowledge_app = typer.Typer(help="Look at the knowledge that is kept.", no_args_is_help=True)
+knowledge_app = typer.Typer(help="Build knowledge in bulk, and look at what is kept.", no_args_is_help=True)
 
 
 @knowledge_app.command("show")

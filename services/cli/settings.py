@@ -49,6 +49,11 @@ class CliSettings(BaseSettings):
         return self.home.absolute() / "run"
 
     @property
+    def dataset_file(self) -> Path:
+        """Which dataset was loaded, and how many items were held out of it."""
+        return self.home.absolute() / "dataset.json"
+
+    @property
     def new_items_file(self) -> Path:
         """Items held out of training, one JSON object a line, ready for `loreline items publish`."""
         return self.home.absolute() / "new_items.jsonl"

@@ -1,0 +1,27 @@
+"""Settings of the training job, read from LORELINE_TRAINER_*."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TrainerSettings(BaseSettings):
+    """One frozen set of settings; what has no default must be given."""
+
+    model_config = SettingsConfigDict(env_prefix="LORELINE_TRAINER_", frozen=True, use_attribute_docstrings=True)
+
+    feature_directory: Path
+    """Feast's registry and Parquet sources, with knowledge loaded."""
+    model_registry: Path
+    """Where the trained version is registered."""
+    dataset: str = "movielens-100k"
+    """Name of the dataset that was loaded."""
+    held_out_items: int = Field(default=40, ge=0)
+    """How many of the newest items were kept out of the load, to be streamed in later."""
+    config: str = "din"
+    """Name of a shipped training config, or the path of one."""
+    log_level: str = "INFO"
+    """Lowest level that is logged."""
