@@ -43,8 +43,8 @@ def run_demo(settings: CliSettings, items: int) -> None:
     with _step("Load", "Ratings, items and users go into Feast's offline store (Parquet), the newest values online."):
         dataset, new_items = load_dataset(settings, DATASET, items)
         console.print(
-            f"  {len(dataset.interactions):,} ratings of {len(dataset.items):,} films by {len(dataset.users):,} people; "
-            f"the {len(new_items)} films that were rated last are kept back"
+            f"  {len(dataset.interactions):,} ratings of {len(dataset.items):,} films, {len(dataset.users):,} viewers, "
+            f"without the {len(new_items)} films that were rated last"
         )
     with _step("Ask", "Knowledge of every film and viewer is written from catalogue facts, then encoded to vectors."):
         start_processes(settings, ["knowledge", "embedding"])
@@ -94,21 +94,24 @@ def _stream(settings: CliSettings, processes: LocalProcesses, new_items: Sequenc
         FeaturesClient(processes.address("features"), timeout_seconds=10) as features,
     ):
         events = [item_upserted(item) for item in new_items]
-        publish(processes.address("broker"), settings.items_topic, events)
-        return follow(new_items, time.time(), ranking, features, ENRICHMENT_TIMEOUT_SECONDS)
+        sent = publish(processes.address("broker"), settings.items_topic, events)
+        return follow(list(zip(new_items, sent, strict=True)), ranking, features, ENRICHMENT_TIMEOUT_SECONDS)
 
 
 def _print_summary(journeys: Sequence[Journey]) -> None:
     rankable = sorted(journey.rankable_after_ms or 0 for journey in journeys)
     enriched = sorted(journey.enriched_after_seconds or 0 for journey in journeys)
     fallbacks = sum(bool(journey.fallback_reason) for journey in journeys)
-    tokens = sum(journey.tokens for journey in journeys)
+    written = [journey for journey in journeys if not journey.reused]
+    tokens = sum(journey.tokens for journey in written)
     console.print(
         f"  rankable after {rankable[len(rankable) // 2]:.0f} ms (median; last {rankable[-1]:.0f} ms), enriched after "
         f"{enriched[0]:.0f} to {enriched[-1]:.0f} s; {tokens:,} tokens written"
     )
+    if len(written) < len(journeys):
+        console.print(f"  {len(journeys) - len(written)} answers were kept from an earlier run and not asked again")
     if fallbacks:
-        console.print(f"  {fallbacks} answers failed the text checks and were replaced by catalogue text")
+        console.print(f"  * {fallbacks} answers failed the text checks and were replaced by catalogue text")
 
 
 def _rank_for_users(processes: LocalProcesses, dataset: Dataset, new_items: Sequence[Item]) -> list[str]:
@@ -144,12 +147,16 @@ def _print_ranking(user: str, dataset: Dataset, on: Ranked, off: Ranked, titles:
     best_new = next(((place, pair) for place, pair in shown if pair[0] in new), None)
     rows = shown[:SHOWN] + ([best_new] if best_new and best_new[0] > SHOWN else [])
     table = [
-        (place, titles[i][:44], "new" if i in new else "", score, score_off[i], _moved(place, place_off[i]))
+        (place, titles[i][:40], "new" if i in new else "", score, score_off[i], _moved(place, place_off[i]))
         for place, (i, score) in rows
     ]
     console.print(f"\n  viewer {user} liked lately: {', '.join(_liked(dataset, user))}")
-    columns = ["place", "film", "", "score", "without knowledge", "moved by knowledge"]
-    output.print_table(f"Viewer {user}: best {SHOWN} of {len(on.item_ids)}, and the best new film", columns, table)
+    columns = ["", "film", "", "score", "without", "moved"]
+    output.print_table(
+        f"Viewer {user}: best {SHOWN} of {len(on.item_ids)} with and without knowledge, and the best new film",
+        columns,
+        table,
+    )
     moved = sum(place != place_off[i] for place, (i, _) in shown)
     entered = len(set(on.item_ids[:SHOWN]) - set(off.item_ids[:SHOWN]))
     console.print(
@@ -161,7 +168,7 @@ def _print_ranking(user: str, dataset: Dataset, on: Ranked, off: Ranked, titles:
 
 
 def _moved(place: int, before: int) -> str:
-    return "-" if place == before else f"{'up' if place < before else 'down'} {abs(before - place)} (from {before})"
+    return "" if place == before else f"{'up' if place < before else 'down'} {abs(before - place)}"
 
 
 def _liked(dataset: Dataset, user: str) -> list[str]:

@@ -56,4 +56,6 @@ def show(
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
     return ", ".join(value) if isinstance(value, list) else "unknown" if value is None else str(value)

@@ -40,12 +40,14 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; numbers are right-aligned by their first row."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     first = rows[0] if rows else [""] * len(columns)
     for column, value in zip(columns, first, strict=True):
         table.add_column(column, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
         table.add_row(*[_cell(value) for value in row])
+    if title:
+        console.print(title, style="bold", markup=False, highlight=False)
     console.print(table)
 
 

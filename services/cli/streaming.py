@@ -28,42 +28,45 @@ class Journey:
     provider: str = ""
     tokens: int = 0
     fallback_reason: str = ""
+    reused: bool = False
 
     @property
     def received_after_ms(self) -> float | None:
-        """Milliseconds from the broker's acknowledgement to the item's content in the online store."""
+        """Milliseconds from the producer to the item's content in the online store."""
         return None if self.received is None else (self.received - self.published) * 1000
 
     @property
     def rankable_after_ms(self) -> float | None:
-        """Milliseconds from the broker's acknowledgement to the first Rank that scored the item."""
+        """Milliseconds from the producer to the first Rank that scored the item."""
         return None if self.rankable is None else (self.rankable - self.published) * 1000
 
     @property
     def enriched_after_seconds(self) -> float | None:
-        """Seconds from the broker's acknowledgement to the first Rank that used its knowledge."""
+        """Seconds from the producer to the first Rank that used its knowledge."""
         return None if self.enriched is None else self.enriched - self.published
 
 
 def follow(
-    items: Sequence[Item],
-    published: float,
+    published: Sequence[tuple[Item, float]],
     ranking: RankingClient,
     features: FeaturesClient,
     timeout_seconds: float,
 ) -> list[Journey]:
     """Ask ranking for the items until all are enriched, showing a live table. Raises NotReady after the timeout.
 
-    `published` is the moment, on time.time(), at which the broker had acknowledged all of them.
+    `published` says when each was handed to the producer, in seconds since 1970-01-01 UTC.
     """
-    journeys = {item.item_id: Journey(item, published) for item in items}
+    journeys = {item.item_id: Journey(item, moment) for item, moment in published}
+    deadline = time.time() + timeout_seconds
     with Live(console=console, refresh_per_second=8, vertical_overflow="visible") as live:
         while any(journey.enriched is None for journey in journeys.values()):
-            if time.time() - published > timeout_seconds:
+            if time.time() > deadline:
                 raise NotReady(_late(journeys.values(), timeout_seconds))
             _look(journeys, ranking, features)
             live.update(_table(list(journeys.values())))
             time.sleep(POLL_SECONDS)
+    if not console.is_terminal:
+        console.print()  # off a terminal the table comes out without its last line break
     return list(journeys.values())
 
 
@@ -85,16 +88,17 @@ def _note_source(journey: Journey, description: ItemDescription) -> None:
         source = description.knowledge.provenance
         journey.provider, journey.tokens = source.provider, source.completion_tokens
         journey.fallback_reason = source.fallback_reason
+        journey.reused = source.created_time.timestamp() < journey.published
 
 
 def _table(journeys: Sequence[Journey]) -> Table:
     done = sum(journey.enriched is not None for journey in journeys)
     table = Table(title=f"{done} of {len(journeys)} enriched", title_justify="left")
-    for name in ("item", "title"):
-        table.add_column(name, no_wrap=True)
-    for name in ("received after ms", "rankable after ms", "enriched after s", "tokens"):
-        table.add_column(name, justify="right")
-    table.add_column("written by")
+    table.add_column("item", no_wrap=True)
+    table.add_column("title", no_wrap=True, overflow="ellipsis", max_width=28)
+    for name in ("received\nafter ms", "rankable\nafter ms", "enriched\nafter s", "tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("by", no_wrap=True)
     for journey in journeys:
         table.add_row(*_row(journey))
     return table
@@ -102,14 +106,14 @@ def _table(journeys: Sequence[Journey]) -> Table:
 
 def _row(journey: Journey) -> list[str]:
     received, rankable, enriched = journey.received_after_ms, journey.rankable_after_ms, journey.enriched_after_seconds
-    writer = journey.provider + (" (fallback)" if journey.fallback_reason else "")
+    writer = journey.provider + ("*" if journey.fallback_reason else "")  # the summary says what it means
     return [
         journey.item.item_id,
-        journey.item.title[:38],
+        journey.item.title,
         "" if received is None else f"{received:.0f}",
         "" if rankable is None else f"{rankable:.0f}",
         "" if enriched is None else f"{enriched:.1f}",
-        "" if enriched is None else str(journey.tokens),
+        "" if enriched is None else "kept" if journey.reused else str(journey.tokens),
         writer,
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -17,7 +18,7 @@ from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeClient, is
 from services.runtime.logs import configure_logs
 from services.runtime.process_settings import read_settings
 from services.runtime.server import ServerOptions, serve
-from services.updater.consumer import StageConsumer
+from services.updater.consumer import GroupMembership, StageConsumer
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import Event, decode
 from services.updater.settings import UpdaterSettings
@@ -39,30 +40,50 @@ def main() -> None:
         (KnowledgeStage(knowledge, embedding, features, settings.knowledge_provider), settings.knowledge_batch_records),
     ]
     stopping = threading.Event()
-    threads = [_start(stage, batch_records, settings, stopping) for stage, batch_records in stages]
+    members = [_start(stage, batch_records, settings, stopping) for stage, batch_records in stages]
 
     def close() -> None:
         stopping.set()
-        for thread in threads:
-            thread.join(timeout=settings.session_timeout_seconds)
+        for member in members:
+            member.thread.join(timeout=settings.session_timeout_seconds)
         for client in (knowledge, embedding, features):
             client.close()
 
-    serve(ServerOptions(settings.listen_address), [], _checks(settings, threads), close)
+    serve(ServerOptions(settings.listen_address), [], _checks(settings, members), close)
 
 
-def _start(stage: Stage, batch_records: int, settings: UpdaterSettings, stopping: threading.Event) -> threading.Thread:
+@dataclass(frozen=True)
+class Member:
+    """One stage's thread, and whether its consumer is in the group."""
+
+    thread: threading.Thread
+    membership: GroupMembership
+
+    @property
+    def consuming(self) -> bool:
+        """Whether records are read."""
+        return self.thread.is_alive() and self.membership.joined
+
+
+def _start(stage: Stage, batch_records: int, settings: UpdaterSettings, stopping: threading.Event) -> Member:
+    membership = GroupMembership()
     thread = threading.Thread(
-        target=_consume, args=(stage, batch_records, settings, stopping), name=stage.name, daemon=True
+        target=_consume, args=(stage, batch_records, settings, membership, stopping), name=stage.name, daemon=True
     )
     thread.start()
-    return thread
+    return Member(thread, membership)
 
 
-def _consume(stage: Stage, batch_records: int, settings: UpdaterSettings, stopping: threading.Event) -> None:
+def _consume(
+    stage: Stage,
+    batch_records: int,
+    settings: UpdaterSettings,
+    membership: GroupMembership,
+    stopping: threading.Event,
+) -> None:
     backoff = wait_random_exponential(settings.retry_backoff_seconds, settings.max_retry_backoff_seconds)
     connect = retry(wait=backoff, stop=stop_when_event_set(stopping), retry=retry_if_exception_type(KafkaError))
-    consumer, dead_letters = connect(_connect)(stage, settings)
+    consumer, dead_letters = connect(_connect)(stage, settings, membership)
     StageConsumer(
         consumer=consumer,
         stage=stage,
@@ -77,12 +98,13 @@ def _consume(stage: Stage, batch_records: int, settings: UpdaterSettings, stoppi
     dead_letters.close()
 
 
-def _connect(stage: Stage, settings: UpdaterSettings) -> tuple[KafkaConsumer, DeadLetterTopic]:
+def _connect(
+    stage: Stage, settings: UpdaterSettings, membership: GroupMembership
+) -> tuple[KafkaConsumer, DeadLetterTopic]:
     if settings.create_topics:
         topics = [settings.items_topic, settings.dead_letter_topic]
         create_missing_topics(settings.bootstrap_servers, topics, settings.topic_partitions)
     consumer = KafkaConsumer(
-        settings.items_topic,
         bootstrap_servers=settings.bootstrap_servers.split(","),
         group_id=f"{settings.consumer_group}-{stage.name}",
         enable_auto_commit=False,
@@ -91,7 +113,8 @@ def _connect(stage: Stage, settings: UpdaterSettings) -> tuple[KafkaConsumer, De
         heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 4),
         fetch_max_wait_ms=10,  # an item should be rankable at once, not after a batch has filled
     )
-    log.info("consuming", stage=stage.name, topic=settings.items_topic)
+    consumer.subscribe([settings.items_topic], listener=membership)
+    log.info("joining", stage=stage.name, topic=settings.items_topic)
     return consumer, DeadLetterTopic(settings.bootstrap_servers, settings.dead_letter_topic)
 
 
@@ -99,13 +122,13 @@ def _decode(max_bytes: int, record: ConsumerRecord) -> Event:
     return decode(record.key, record.value, dict(record.headers), max_bytes)
 
 
-def _checks(settings: UpdaterSettings, threads: list[threading.Thread]) -> dict[str, Callable[[], bool]]:
+def _checks(settings: UpdaterSettings, members: list[Member]) -> dict[str, Callable[[], bool]]:
     return {
         "kafka": partial(_any_broker_accepts, settings.bootstrap_servers),
         "knowledge": partial(is_serving, settings.knowledge_address),
         "embedding": partial(is_serving, settings.embedding_address),
         "features": partial(is_serving, settings.features_address),
-        "consumers": lambda: all(thread.is_alive() for thread in threads),
+        "consumers": lambda: all(member.consuming for member in members),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
@@ -21,6 +21,25 @@ from services.updater.stages import MissingContent, NotYet, Poisons, Stage
 log = structlog.get_logger(__name__)
 Decode = Callable[[ConsumerRecord], Event]
 WAIT = (ServiceUnavailableError, NotYet, KafkaError)  # tried again without end: nothing is wrong with the records
+
+
+class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells whether the group has given this member its share, which may be no partition at all."""
+
+    def __init__(self) -> None:
+        self._joined = threading.Event()
+
+    @property
+    def joined(self) -> bool:
+        """True from the first share on: whatever is published from now on is read at once."""
+        return self._joined.is_set()
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002
+        """Called by the consumer."""
+        self._joined.set()
+
+    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Called by the consumer."""
 
 
 @dataclass
