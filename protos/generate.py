@@ -25,6 +25,8 @@ def generate() -> None:
     typed = [f"--mypy_grpc_out=quiet:{GENERATED}"]
     if protoc.main(["protoc", *includes, *outputs, *typed, *contracts]) != 0:
         raise RuntimeError("protoc failed: its message stands above")
+    for folder in GENERATED.glob("loreline/*/v1"):
+        (folder / "__init__.py").touch()  # the import rule is checked on regular packages
 
 
 class GenerateStubs(BuildHookInterface[Any]):

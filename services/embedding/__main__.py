@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from loreline.embedding.v1 import embedding_pb2_grpc
 from services.embedding.adapter import Adapter
 from services.embedding.encoder import Encoder
 from services.embedding.encoder_export import EncoderUnavailable, exported_encoder
-from services.embedding.servicer import SERVICE_NAME, EmbeddingServicer
+from services.embedding.servicer import service
 from services.embedding.settings import EmbeddingSettings
 from services.model_registry import ModelRegistry
 from services.runtime.logs import configure_logs
 from services.runtime.process_settings import read_settings, refuse_to_start
-from services.runtime.server import ServerOptions, Service, serve
+from services.runtime.server import ServerOptions, serve
 from services.wheel_assets import AssetUnavailable
 
 
@@ -23,9 +20,7 @@ def main() -> None:
     configure_logs("embedding", settings.log_level)
     encoder = _open_encoder(settings)
     adapter = Adapter(ModelRegistry(settings.model_registry), loaded_adaptors=settings.loaded_adaptors)
-    servicer = EmbeddingServicer(encoder, adapter)
-    add = partial(embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server, servicer)
-    serve(ServerOptions(settings.listen_address), [Service(SERVICE_NAME, add)], checks={})
+    serve(ServerOptions(settings.listen_address), [service(encoder, adapter)], checks={})
 
 
 def _open_encoder(settings: EmbeddingSettings) -> Encoder:

@@ -9,6 +9,7 @@ from loreline.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from services.embedding.adapter import Adapter, Subject
 from services.embedding.encoder import Encoder
 from services.runtime.errors import InvalidRequest
+from services.runtime.server import Service
 
 SERVICE_NAME = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 _SUBJECTS: dict[int, Subject] = {embedding_pb2.SUBJECT_ITEM: "item", embedding_pb2.SUBJECT_USER: "user"}
@@ -43,3 +44,11 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         return embedding_pb2.AdaptResponse(
             model_version=adapted.model_version, dimension=adapted.vectors.shape[1], vectors=adapted.vectors.ravel()
         )
+
+
+def service(encoder: Encoder, adapter: Adapter) -> Service:
+    """The service, ready to be added to a server."""
+    servicer = EmbeddingServicer(encoder, adapter)
+    return Service(
+        SERVICE_NAME, lambda server: embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
+    )

@@ -9,7 +9,6 @@ from pathlib import Path
 import tritonclient.grpc as triton
 
 from loreline.client import FeaturesClient, is_serving
-from loreline.ranking.v1 import ranking_pb2_grpc
 from services.model_registry import ModelRegistry
 from services.ranking.active_model import ActiveModel, OpenScorer
 from services.ranking.item_cache import ItemCache
@@ -17,11 +16,11 @@ from services.ranking.item_feed import ItemFeed
 from services.ranking.ranker import Ranker
 from services.ranking.scorers.in_process import InProcessScorer
 from services.ranking.scorers.triton import TritonScorer
-from services.ranking.servicer import SERVICE_NAME, RankingServicer
+from services.ranking.servicer import service
 from services.ranking.settings import RankingSettings
 from services.runtime.logs import configure_logs
 from services.runtime.process_settings import read_settings
-from services.runtime.server import ServerOptions, Service, serve
+from services.runtime.server import ServerOptions, serve
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
     )
     feed.start()
     active.start()
-    servicer = RankingServicer(Ranker(features, cache, active))
+    ranking = service(Ranker(features, cache, active))
 
     def close() -> None:
         feed.stop()
@@ -57,8 +56,7 @@ def main() -> None:
     options = ServerOptions(
         settings.listen_address, workers=settings.workers, max_concurrent_calls=settings.max_concurrent_calls
     )
-    add = partial(ranking_pb2_grpc.add_RankingServiceServicer_to_server, servicer)
-    serve(options, [Service(SERVICE_NAME, add)], _checks(settings, feed, active, server), close)
+    serve(options, [ranking], _checks(settings, feed, active, server), close)
 
 
 def _scorer_opener(settings: RankingSettings, server: triton.InferenceServerClient | None) -> OpenScorer:

@@ -6,6 +6,7 @@ import grpc
 
 from loreline.ranking.v1 import ranking_pb2, ranking_pb2_grpc
 from services.ranking.ranker import RankedList, Ranker, RankQuery
+from services.runtime.server import Service
 
 SERVICE_NAME = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
 
@@ -46,3 +47,9 @@ def _response(ranked: RankedList) -> ranking_pb2.RankResponse:
         timings=ranking_pb2.StageTimings(**{f"{stage}_ms": ms for stage, ms in ranked.timings_ms.items()}),
         attribution_id=ranked.attribution_id,
     )
+
+
+def service(ranker: Ranker) -> Service:
+    """The service, ready to be added to a server."""
+    servicer = RankingServicer(ranker)
+    return Service(SERVICE_NAME, lambda server: ranking_pb2_grpc.add_RankingServiceServicer_to_server(servicer, server))

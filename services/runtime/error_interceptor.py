@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from services.runtime.errors import InvalidRequest, Overloaded, PlatformError
 
 DOMAIN = "loreline"
+Handler = Any  # grpc's own stubs and its runtime disagree on the type's parameters
 log = structlog.get_logger(__name__)
 
 
@@ -22,23 +23,21 @@ class ErrorInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
     """Ends a call whose handler raised with the error's status; an unexpected error becomes INTERNAL with an id."""
 
     def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None], details: Any
-    ) -> grpc.RpcMethodHandler | None:
+        self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: Any
+    ) -> Handler | None:
         """Wrap the method's handler; returns None for a method that does not exist."""
         handler = continuation(details)
         if handler is None or handler.request_streaming:
             return handler
-        wrap, make = (
-            (_guard_stream, grpc.unary_stream_rpc_method_handler)
-            if handler.response_streaming
-            else (_guard_unary, grpc.unary_unary_rpc_method_handler)
-        )
-        behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
-        return make(
-            wrap(behaviour, details.method),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        coders = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_stream is not None:
+            guarded = _guard_stream(handler.unary_stream, details.method)
+            return grpc.unary_stream_rpc_method_handler(guarded, **coders)
+        guarded = _guard_unary(handler.unary_unary, details.method)
+        return grpc.unary_unary_rpc_method_handler(guarded, **coders)
 
 
 def _guard_unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
@@ -61,7 +60,7 @@ def _guard_stream(behaviour: Callable[..., Iterator[Any]], method: str) -> Calla
     return call
 
 
-def _end_call(error: Exception, method: str, context: grpc.ServicerContext) -> NoReturn:
+def _end_call(error: Exception, method: str, context: Any) -> NoReturn:
     if context.code() is not None or not context.is_active():
         raise error
     context.abort_with_status(rpc_status.to_status(to_status(error, method)))
