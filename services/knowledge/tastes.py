@@ -84,7 +84,9 @@ def _tastes_of(user: UserHistory, field: ItemField) -> list[Taste]:
 def _liked(tastes: list[Taste], above: float) -> list[Taste]:
     enough = _supported(tastes)
     liked = [taste for taste in enough if taste.mean_rating is None or taste.mean_rating > above]
-    return sorted(liked, key=lambda taste: -taste.count * ((taste.mean_rating or above + 1) - above))
+    return sorted(
+        liked, key=lambda taste: -taste.count * (1 if taste.mean_rating is None else taste.mean_rating - above)
+    )
 
 
 def _disliked(tastes: list[Taste], above: float) -> list[Taste]:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx2
@@ -80,7 +81,9 @@ class HttpCalls:
     def ask_all(self, questions: list[Callable[[], Awaitable[Completion]]]) -> Iterator[tuple[int, Outcome]]:
         """Yield (index, outcome) of every question as it comes; closing the iterator cancels the rest."""
         outcomes: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
-        tasks = [self._submit(self._ask_into(outcomes, index, ask)) for index, ask in enumerate(questions)]
+        tasks = [self._submit(self._ask_in_turn(ask)) for ask in questions]
+        for index, task in enumerate(tasks):
+            task.add_done_callback(partial(_hand_over, outcomes, index))
         try:
             for _ in questions:
                 yield outcomes.get()
@@ -107,11 +110,9 @@ class HttpCalls:
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _ask_into(
-        self, outcomes: queue.SimpleQueue[tuple[int, Outcome]], index: int, ask: Callable[[], Awaitable[Completion]]
-    ) -> None:
+    async def _ask_in_turn(self, ask: Callable[[], Awaitable[Completion]]) -> Outcome:
         async with self._slots:
-            outcomes.put((index, await self._outcome(ask)))
+            return await self._outcome(ask)
 
     async def _outcome(self, ask: Callable[[], Awaitable[Completion]]) -> Outcome:
         try:
@@ -142,6 +143,12 @@ class HttpCalls:
             return is_retried(error) and malformed <= MALFORMED_RETRIES
 
         return AsyncRetrying(wait=self._wait, retry=retry_if_exception(is_worth_a_retry), reraise=True)
+
+
+def _hand_over(outcomes: queue.SimpleQueue[tuple[int, Outcome]], index: int, task: Future[Outcome]) -> None:
+    # a caller waits for one outcome of each question: without this it would wait for ever once the calls are closed
+    given_up = ProviderUnavailable("the question was given up because the process stops")
+    outcomes.put((index, given_up if task.cancelled() else task.result()))
 
 
 async def _shut(client: Any) -> None:

@@ -32,8 +32,8 @@ class TgiProvider:
         self._max_new_tokens = settings.max_new_tokens
         # without a token the client would send the machine's own Hugging Face token to the server
         token = self._token or "none"
-        self._client = AsyncInferenceClient(
-            f"{self._url}/generate", token=token, timeout=settings.request_timeout_seconds
+        self._client = AsyncInferenceClient(  # only this provider may ask /info
+            f"{self._url}/generate", provider="hf-inference", token=token, timeout=settings.request_timeout_seconds
         )
         self._calls = HttpCalls(settings)
         self._model, self._model_until = "", 0.0

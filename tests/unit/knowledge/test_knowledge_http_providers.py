@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -191,14 +192,12 @@ def test_a_closed_provider_answers_those_who_wait(build: Build) -> None:
     """A process that stops does not hang on a silent server."""
     provider = build("slow", question_deadline_seconds=60, max_concurrent_questions=1)
     answers = provider.generate(prompts(3), 0)
-    threading_started = _first_outcome_in_background(answers)
+    outcome = _first_outcome_in_background(answers)
     provider.close()
-    assert isinstance(threading_started(), ProviderError)
+    assert isinstance(outcome(), ProviderError)
 
 
 def _first_outcome_in_background(answers: Iterator[tuple[int, Outcome]]) -> Callable[[], Outcome]:
-    import threading
-
     outcome: list[Outcome] = []
     started = threading.Event()
 
