@@ -1,0 +1,113 @@
+"""A real Triton Inference Server without a container, for tests and trials on Linux.
+
+    python -m deploy.triton.local_server --model-repository triton-models --grpc-port 8001
+
+The server binary comes out of a wheel and is installed into an environment of its own in the cache. It carries only
+the Python backend, so render the repository with `--backend python`. New versions are picked up within a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.wheel_assets import cache_directory
+
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+EXECUTABLE = 0o755
+
+
+class InstallFailed(Exception):
+    """pip could not install the server; the message holds its last words."""
+
+
+def install() -> Path:
+    """The server's environment, made on first use. Raises InstallFailed."""
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    environment = cache_directory() / f"triton-{digest}"
+    if not (environment / "complete").exists():
+        shutil.rmtree(environment, ignore_errors=True)
+        environment.parent.mkdir(parents=True, exist_ok=True)
+        _run([sys.executable, "-m", "venv", str(environment)])
+        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "--requirement", str(REQUIREMENTS)])
+        _complete_backend(server_folder(environment))
+        (environment / "complete").touch()
+    return environment
+
+
+def server_folder(environment: Path) -> Path:
+    """Where the wheel put the server."""
+    return next(environment.glob("lib/python3*/site-packages/pytriton/tritonserver"))
+
+
+def command(environment: Path, model_repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> list[str]:
+    """The server's command line; it listens on 127.0.0.1 and polls the repository every second."""
+    server = server_folder(environment)
+    ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+    return [
+        str(server / "bin" / "tritonserver"),
+        f"--model-repository={model_repository.absolute()}",
+        f"--backend-directory={server / 'backends'}",
+        "--model-control-mode=poll",
+        "--repository-poll-secs=1",
+        "--allow-gpu-metrics=false",
+        "--exit-timeout-secs=5",
+        *[f"--{name}-port={port}" for name, port in ports.items()],
+        *[f"--{name}-address=127.0.0.1" for name in ports],
+    ]
+
+
+def server_environment(environment: Path) -> dict[str, str]:
+    """Variables by which the server's stub finds one Python, and only that one."""
+    search = f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    return os.environ | {"PATH": search, "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
+
+
+def _complete_backend(server: Path) -> None:
+    """The wheel keeps the stub of each Python version apart, and not executable."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = server / "backends" / "python" / "triton_python_backend_stub"
+    shutil.copyfile(server / "python_backend_stubs" / version / "triton_python_backend_stub", stub)
+    for path in (stub, server / "bin" / "tritonserver"):
+        path.chmod(EXECUTABLE)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise InstallFailed(f"{' '.join(arguments[:5])} failed: {done.stderr.strip()[-800:]}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: install if needed, then serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description="Run a real Triton Inference Server without a container.")
+    parser.add_argument("--install-only", action="store_true", help="make the server's environment and end")
+    parser.add_argument("--model-repository", type=Path, help="a folder rendered with --backend python")
+    parser.add_argument("--http-port", type=int, default=8000)
+    parser.add_argument("--grpc-port", type=int, default=8001)
+    parser.add_argument("--metrics-port", type=int, default=8002)
+    given = parser.parse_args(arguments)
+    if not given.install_only and not (given.model_repository and given.model_repository.is_dir()):
+        parser.error("--model-repository: must be a folder that deploy.triton.render has written")
+    environment = install()
+    if given.install_only:
+        sys.stdout.write(f"{environment}\n")
+        return
+    line = command(environment, given.model_repository, given.http_port, given.grpc_port, given.metrics_port)
+    server = subprocess.Popen(line, env=server_environment(environment))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.terminate())
+    sys.exit(server.wait())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""A real Triton server on free ports, started and stopped by tests."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from deploy.triton import local_server
+from services.cli.local_processes import free_port
+
+START_SECONDS = 60.0
+
+
+@dataclass
+class TritonProcess:
+    """A running server over a rendered model repository."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def running_triton(model_repository: Path, address: str = "") -> Iterator[TritonProcess]:
+    """Start a server over the repository, at `address` or on a free port, and wait until it is ready."""
+    environment = local_server.install()
+    taken: set[int] = set()
+    http, metrics, grpc = (free_port(0, taken) for _ in range(3))
+    address = address or f"127.0.0.1:{grpc}"
+    command = local_server.command(environment, model_repository, http, int(address.rsplit(":", 1)[1]), metrics)
+    log_path = model_repository.parent / "triton.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            command, env=local_server.server_environment(environment), stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        _wait_until_ready(address, process, log_path)
+        yield TritonProcess(address, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    client = triton.InferenceServerClient(address)
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                if client.is_server_ready(client_timeout=1):
+                    return
+            except InferenceServerException:
+                pass
+            time.sleep(0.1)
+    finally:
+        client.close()
+    raise AssertionError(f"Triton is not ready:\n{log.read_text(errors='replace')[-3000:]}")
