@@ -19,6 +19,7 @@ from services.scenarios.items import AttributeValue
 from services.scenarios.scenario import PromptTemplate
 
 MAX_VALUE_CHARACTERS = 1000  # a longer attribute would crowd out the rest of a small model's context
+_CHAT_MARKER = re.compile(r"<\|[^|>]{0,40}\|>|</?s>|\[/?INST\]", re.IGNORECASE)
 _TEMPLATE_CODE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 
@@ -90,8 +91,9 @@ def canonical_json(value: object) -> str:
 def clean_text(value: str, max_characters: int = MAX_VALUE_CHARACTERS) -> str:
     """Facts are data: one line, no control characters or chat markers, bounded length."""
     printable = "".join(character if character.isprintable() else " " for character in value)
-    without_markers = re.sub(r"<\|[^|>]{0,40}\|>|</?s>|\[/?INST\]", " ", printable)
-    return " ".join(without_markers.split())[:max_characters].rstrip()
+    while (without_markers := _CHAT_MARKER.sub(" ", printable)) != printable:  # one may stand inside another
+        printable = without_markers
+    return " ".join(printable.split())[:max_characters].rstrip()
 
 
 def clean_value(value: AttributeValue) -> str:
@@ -102,8 +104,8 @@ def clean_value(value: AttributeValue) -> str:
 
 
 def clean_number(value: float) -> str:
-    """A number in the fewest characters: 1995, 3.5."""
-    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+    """A number in the fewest characters that say all of it: 1995, 3.5."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def clean_attributes(attributes: Mapping[str, AttributeValue]) -> dict[str, str]:

@@ -62,11 +62,16 @@ def _accept_line(line: str, prompt: Prompt) -> str:
     words = _words(line)
     if len(words) < MINIMUM_WORDS:
         raise RejectedText(f"too short: {len(words)} of at least {MINIMUM_WORDS} words")
-    if any(_loops(window) for window in _windows(words)) or _repeats_sentence(line):
+    if prompt.style is not PromptStyle.FACTS and _says_the_same(line, words):
         raise RejectedText("looping: the text says the same again and again")
     if _echo_share(words, _words(prompt.instructions)) > ECHO_SHARE:
         raise RejectedText("prompt echo: the text repeats its instructions")
     return line
+
+
+def _says_the_same(line: str, words: list[str]) -> bool:
+    # not asked of a text composed of facts: it repeats what the facts repeat, and no other text would come of them
+    return any(_loops(window) for window in _windows(words)) or _repeats_sentence(line)
 
 
 def last_whole_sentence(line: str) -> str:

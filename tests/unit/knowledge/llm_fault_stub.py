@@ -1,7 +1,7 @@
 """A language model server that goes wrong on demand: the first part of the path selects how.
 
-`/ok/...` answers; `/503/...` answers with that status; `/slow`, `/garbage`, `/missing`, `/length` and `/looping` as they
-say; `/503x2/...` goes wrong twice and then answers. Speaks TGI's /generate and OpenAI's /chat/completions.
+`/ok/...` answers; `/503/...` answers with that status; `/slow`, `/garbage`, `/missing`, `/length` and `/looping` as
+they say; `/503x2/...` goes wrong twice and then answers. Speaks TGI's /generate and OpenAI's /chat/completions.
 """
 
 from __future__ import annotations

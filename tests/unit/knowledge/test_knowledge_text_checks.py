@@ -68,7 +68,7 @@ def test_chat_markers_are_rejected(marker: str) -> None:
 
 def test_a_text_below_the_minimum_of_words_is_rejected() -> None:
     """The limit itself passes, one word less does not."""
-    words = "one two three four five six seven eight nine ten".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     assert len(words) == MINIMUM_WORDS
     assert accept(" ".join(words) + ".", prompt(), "stop")
     with pytest.raises(RejectedText, match=f"too short: {MINIMUM_WORDS - 1} of"):
