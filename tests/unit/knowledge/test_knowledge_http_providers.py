@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from knowledge_parts import item, settings
-from llm_fault_stub import TEXTS, FaultStub, fault_stub
+from llm_fault_stub import TEXTS, FaultStub
 
 from services.knowledge.prompts import Prompt, PromptStyle, render
 from services.knowledge.providers import (
@@ -24,12 +24,6 @@ from services.knowledge.providers.http_calls import CircuitBreaker
 from services.scenarios import load_scenario
 
 Build = Callable[..., Provider]
-
-
-@pytest.fixture
-def stub() -> Iterator[FaultStub]:
-    with fault_stub() as running:
-        yield running
 
 
 @pytest.fixture(params=["tgi", "openai"])

@@ -1,0 +1,54 @@
+"""The knowledge service over real gRPC, with its real providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from knowledge_parts import settings
+from llm_fault_stub import FaultStub, fault_stub
+
+from loreline.client import KnowledgeClient
+from services.cli.local_processes import free_port
+from services.knowledge.generator import KnowledgeGenerator
+from services.knowledge.providers import PROVIDERS, ProviderPool, build_provider
+from services.knowledge.servicer import SERVICE_NAME, service
+from services.knowledge.store import KnowledgeStore
+from services.runtime.health import HealthMonitor
+from services.runtime.server import ServerOptions, start_server
+
+Start = Callable[..., KnowledgeClient]
+
+
+@pytest.fixture
+def stub() -> Iterator[FaultStub]:
+    """A language model server that goes wrong on demand."""
+    with fault_stub() as running:
+        yield running
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the service with settings as its process would, and gives a client of it."""
+    with ExitStack() as running:
+        yield lambda **values: running.enter_context(_serve(tmp_path / "knowledge.db", values))
+
+
+@contextmanager
+def _serve(path: Path, values: dict[str, Any]) -> Iterator[KnowledgeClient]:
+    chosen = settings(**values)
+    store = KnowledgeStore(path)
+    providers = ProviderPool(list(PROVIDERS), partial(build_provider, settings=chosen))
+    generator = KnowledgeGenerator(store, providers, chosen.default_provider, chosen.fallback_provider)
+    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
+    server = start_server(ServerOptions(address, workers=4), [service(generator)], health)
+    with KnowledgeClient(address, timeout_seconds=120) as client:
+        yield client
+    health.stop()
+    server.stop(0).wait()
+    providers.close()
+    store.close()
