@@ -62,18 +62,23 @@ adaptor (float[N,K] item_knowledge, float[M,K] user_knowledge) => (float[N,A] it
 """
 
 
-def register_version(registry: ModelRegistry, *, seed: int | None = None, promote: bool = False) -> str:
-    """Register a small version, and promote it if asked; returns its name. `seed` defaults to the version."""
+def register_version(
+    registry: ModelRegistry, *, seed: int | None = None, promote: bool = False, knowledge: int = KNOWLEDGE
+) -> str:
+    """Register a small version, and promote it if asked; returns its name. `seed` defaults to the version.
+
+    `knowledge` is the adaptor's input width, to be the encoder's where a real one is in the line.
+    """
     version = registry.next_version()
     registry.root.mkdir(parents=True, exist_ok=True)
     files = Path(tempfile.mkdtemp(dir=registry.root))
-    tables = weights(int(version) if seed is None else seed)
+    tables = weights(int(version) if seed is None else seed, knowledge)
     _write(
         SCORER, {name: tables[name] for name in ("item_table", "field_table", "place", "one")}, files / "scorer.onnx"
     )
     _write(ADAPTOR, {name: tables[name] for name in ("item_weight", "user_weight")}, files / "adaptor.onnx")
     vocabulary().write(files / "vocabulary.json")
-    registry.register(manifest(version), files)
+    registry.register(manifest(version, knowledge), files)
     if promote:
         registry.promote(version)
     return version
@@ -84,7 +89,7 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(ITEM_IDS, FIELDS)
 
 
-def manifest(version: str) -> Manifest:
+def manifest(version: str, knowledge: int = KNOWLEDGE) -> Manifest:
     """The manifest of such a version."""
     return Manifest(
         version=version,
@@ -92,7 +97,7 @@ def manifest(version: str) -> Manifest:
         backbone="linear",
         created_time=datetime.now(UTC),
         encoder="test-encoder",
-        knowledge_dimension=KNOWLEDGE,
+        knowledge_dimension=knowledge,
         augmented_dimension=AUGMENTED,
         history_length=HISTORY,
         item_fields=list(FIELDS),
@@ -102,14 +107,14 @@ def manifest(version: str) -> Manifest:
     )
 
 
-def weights(seed: int) -> dict[str, npt.NDArray[np.float32]]:
+def weights(seed: int, knowledge: int = KNOWLEDGE) -> dict[str, npt.NDArray[np.float32]]:
     """The numbers of the version made with `seed`."""
     random = np.random.default_rng(seed)
     tables = {
         "item_table": random.normal(0, 0.3, ROWS),
         "field_table": random.normal(0, 0.3, ROWS),
-        "item_weight": random.normal(0, 1, (KNOWLEDGE, AUGMENTED)),
-        "user_weight": random.normal(0, 1, (KNOWLEDGE, AUGMENTED)),
+        "item_weight": random.normal(0, 1, (knowledge, AUGMENTED)),
+        "user_weight": random.normal(0, 1, (knowledge, AUGMENTED)),
         "place": np.linspace(1.0, 0.5, HISTORY),
         "one": np.ones(1),
     }

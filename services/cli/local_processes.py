@@ -66,6 +66,7 @@ class LocalProcesses:
 
     def __init__(self, settings: CliSettings) -> None:
         self._settings, self._folder = settings, settings.run_directory
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def address(self, name: str) -> str:
@@ -85,6 +86,7 @@ class LocalProcesses:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._children[name] = process
         record = ProcessRecord(name, process.pid, psutil.Process(process.pid).create_time(), self.address(name))
         self._record_path(name).write_text(json.dumps(asdict(record)))
         return True
@@ -113,6 +115,8 @@ class LocalProcesses:
             process = self._find(name)
             if process is not None:
                 _end(process, self._settings.stop_timeout_seconds)
+                if name in self._children:
+                    self._children.pop(name).poll()
                 yield name
             self._record_path(name).unlink(missing_ok=True)
         self._addresses_path.unlink(missing_ok=True)
