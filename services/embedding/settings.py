@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.runtime.logs import LogLevel
+
 
 class EmbeddingSettings(BaseSettings):
     """One frozen set of settings; what has no default must be given."""
@@ -29,5 +31,5 @@ class EmbeddingSettings(BaseSettings):
     """How long a call of Encode waits for its turn before it ends with RESOURCE_EXHAUSTED."""
     loaded_adaptors: int = Field(default=3, ge=1)
     """How many model versions' adaptors stay in memory, the ones used last."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """Lowest level that is logged."""

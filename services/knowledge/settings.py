@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.runtime.logs import LogLevel
+
 
 class KnowledgeSettings(BaseSettings):
     """One frozen set of settings; what has no default must be given."""
@@ -49,5 +51,5 @@ class KnowledgeSettings(BaseSettings):
     """Questions that the embedded model answers together."""
     embedded_max_new_tokens: int = Field(default=80, ge=16, le=512)
     """Most tokens that the embedded model may write for one answer."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """Lowest level that is logged."""

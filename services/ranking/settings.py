@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.runtime.logs import LogLevel
+
 
 class RankingSettings(BaseSettings):
     """One frozen set of settings; what has no default must be given."""
@@ -37,5 +39,5 @@ class RankingSettings(BaseSettings):
     """Threads that handle requests."""
     max_concurrent_calls: int = Field(default=64, ge=1)
     """Calls beyond so many at a time end with RESOURCE_EXHAUSTED."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """Lowest level that is logged."""

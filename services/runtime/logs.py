@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Literal
 
 import structlog
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
 
 def configure_logs(process: str, level: str = "INFO") -> None:
-    """Log from `level` up, every line carrying the process's name. Call once, from main()."""
+    """Log from `level` (a LogLevel) up, every line carrying the process's name. Call once, from main()."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

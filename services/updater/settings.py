@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.runtime.logs import LogLevel
+
 
 class UpdaterSettings(BaseSettings):
     """One frozen set of settings; what has no default must be given."""
@@ -48,5 +50,5 @@ class UpdaterSettings(BaseSettings):
     """Longest pause between two tries."""
     knowledge_timeout_seconds: float = 240.0
     """Deadline of one knowledge batch; stays under Kafka's max.poll.interval of 300 s."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
