@@ -1,0 +1,180 @@
+"""Layers, the adaptor and the backbones of services.ctr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from services.ctr.backbones import BACKBONES
+from services.ctr.batch import PADDING, FeatureSpec, RankingBatch
+from services.ctr.hybrid_expert_adaptor import AdaptorConfig, HybridExpertAdaptor
+from services.ctr.knowledge_augmented import KnowledgeAugmented, MissingKnowledge, hide_ids
+from services.ctr.layers import Dice, TargetAttention
+from services.trainer.export import Scorer, export
+
+SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
+KNOWLEDGE = 12
+GOLDEN = {"din": [[0.0046930, -0.2472973, 0.2048251]]}
+
+
+def batch(users: int, candidates: int, history: int = 6, seed: int = 0) -> RankingBatch:
+    random = torch.Generator().manual_seed(seed)
+
+    def index(high: int, *shape: int) -> Tensor:
+        return torch.randint(1, high, shape, generator=random)
+
+    past = index(30, users, history)
+    past[:, history // 2 :] = PADDING
+    return RankingBatch(
+        item_id=index(30, users, candidates),
+        item_fields=index(5, users, candidates, 2),
+        item_augmented=torch.rand(users, candidates, 8, generator=random),
+        history_item_id=past,
+        history_fields=index(5, users, history, 2) * (past != PADDING).unsqueeze(-1),
+        history_rating=index(6, users, history).float() * (past != PADDING),
+        user_augmented=torch.rand(users, 8, generator=random),
+    )
+
+
+class TestTargetAttention:
+    """The factored attention of DIN."""
+
+    @pytest.mark.parametrize("candidates", [1, 9])
+    def test_it_equals_the_formula_written_out(self, candidates: int) -> None:
+        """W [q, k, q - k, q * k] of every pair, for one candidate and for several."""
+        torch.manual_seed(0)
+        attention = TargetAttention(width=5).eval()
+        q, k = torch.rand(3, candidates, 5), torch.rand(3, 4, 5)
+        pairs_q = q.unsqueeze(2).expand(-1, -1, 4, -1)
+        pairs_k = k.unsqueeze(1).expand(-1, candidates, -1, -1)
+        written_out = attention.first(torch.cat([pairs_q, pairs_k, pairs_q - pairs_k, pairs_q * pairs_k], dim=-1))
+        torch.testing.assert_close(attention.first_layer(q, k), written_out, atol=1e-5, rtol=1e-5)
+
+    def test_padding_has_no_influence(self) -> None:
+        """Whatever stands in a masked place, the interest is the same."""
+        torch.manual_seed(0)
+        attention = TargetAttention(width=5).eval()
+        q, k, mask = torch.rand(2, 3, 5), torch.rand(2, 4, 5), torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 0]])
+        noisy = k + torch.rand_like(k) * (1 - mask).unsqueeze(-1) * 100
+        torch.testing.assert_close(attention(q, k, mask), attention(q, noisy, mask))
+
+    def test_an_empty_history_gives_no_interest(self) -> None:
+        """All zeros, and no NaN."""
+        attention = TargetAttention(width=5).eval()
+        interest = attention(torch.rand(1, 3, 5), torch.rand(1, 4, 5), torch.zeros(1, 4))
+        assert torch.equal(interest, torch.zeros(1, 3, 5))
+
+
+def test_dice_follows_its_formula_in_evaluation() -> None:
+    """With running statistics 0 and 1 the gate is the plain sigmoid."""
+    dice = Dice(3).eval()
+    dice.alpha.data.fill_(0.25)
+    values = torch.tensor([[-1.0, 0.0, 2.0]])
+    gate = torch.sigmoid(values)
+    torch.testing.assert_close(dice(values), gate * values + (1 - gate) * 0.25 * values, atol=1e-6, rtol=1e-6)
+
+
+class TestHybridExpertAdaptor:
+    """Shared and dedicated experts behind a gate a side."""
+
+    def adaptor(self) -> HybridExpertAdaptor:
+        torch.manual_seed(1)
+        config = AdaptorConfig(KNOWLEDGE, augmented_width=8, shared_experts=2, dedicated_experts=3)
+        return HybridExpertAdaptor(config).eval()
+
+    def test_an_output_is_the_gated_sum_of_its_experts(self) -> None:
+        """Written out expert by expert."""
+        adaptor, knowledge = self.adaptor(), torch.rand(4, KNOWLEDGE)
+        weights = torch.softmax(adaptor.item_gate(knowledge), dim=-1)
+        experts = [*adaptor.shared, *adaptor.item]
+        expected = sum(weights[:, [e]] * expert(knowledge) for e, expert in enumerate(experts))
+        torch.testing.assert_close(adaptor.adapt_items(knowledge), expected)
+
+    def test_outputs_are_never_negative(self) -> None:
+        """ReLU follows the last layer too, as in the paper."""
+        assert (self.adaptor().adapt_users(torch.randn(100, KNOWLEDGE)) >= 0).all()
+
+    def test_the_sides_share_the_shared_experts_only(self) -> None:
+        """A dedicated expert of the items has no gradient from users."""
+        adaptor = self.adaptor()
+        adaptor.adapt_users(torch.rand(4, KNOWLEDGE)).sum().backward()
+        assert all(parameter.grad is None for parameter in adaptor.item.parameters())
+        assert all(parameter.grad is not None for parameter in adaptor.shared.parameters())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+class TestBackbones:
+    """One contract for every backbone."""
+
+    def test_one_logit_comes_for_each_candidate(self, name: str) -> None:
+        """(B, C)."""
+        assert BACKBONES[name](SPEC).eval()(batch(3, 4)).shape == (3, 4)
+
+    def test_a_candidate_is_scored_alike_alone_and_among_others(self, name: str) -> None:
+        """A list is no context to a pointwise backbone."""
+        torch.manual_seed(0)
+        network, asked = BACKBONES[name](SPEC).eval(), batch(2, 5)
+        alone = asked._replace(
+            item_id=asked.item_id[:, 2:3],
+            item_fields=asked.item_fields[:, 2:3],
+            item_augmented=asked.item_augmented[:, 2:3],
+        )
+        torch.testing.assert_close(network(asked)[:, 2:3], network(alone), atol=1e-5, rtol=1e-5)
+
+    def test_knowledge_changes_the_logits_and_the_base_model_has_no_such_fields(self, name: str) -> None:
+        """With augmented width 0 the vectors are not looked at."""
+        torch.manual_seed(0)
+        asked = batch(2, 5)
+        changed = asked._replace(item_augmented=asked.item_augmented + 1)
+        network = BACKBONES[name](SPEC).eval()
+        base = BACKBONES[name](FeatureSpec(30, (7, 5), 5, augmented_width=0, embedding_width=8)).eval()
+        assert not torch.equal(network(asked), network(changed))
+        assert torch.equal(base(asked), base(changed))
+
+    def test_a_fixed_seed_gives_fixed_logits(self, name: str) -> None:
+        """Golden values: a change of the architecture has to be meant."""
+        torch.manual_seed(7)
+        logits = BACKBONES[name](SPEC).eval()(batch(1, 3, seed=7))
+        np.testing.assert_allclose(logits.detach().numpy(), GOLDEN[name], atol=1e-4)
+
+    def test_the_exported_scorer_equals_the_network_for_any_number_of_candidates(
+        self, name: str, tmp_path: Path
+    ) -> None:
+        """To 1e-5, for users at once too."""
+        torch.manual_seed(0)
+        config = AdaptorConfig(KNOWLEDGE, augmented_width=8)
+        network = KnowledgeAugmented(BACKBONES[name](SPEC), config, MissingKnowledge(), unknown_id=1).eval()
+        export(network, tmp_path, history_length=6, item_fields=2)
+        session = onnxruntime.InferenceSession(tmp_path / "scorer.onnx")
+        for users, candidates in ((1, 1), (1, 200), (3, 17)):
+            asked = batch(users, candidates, seed=candidates)
+            expected = Scorer(network.backbone)(*asked).detach().numpy()
+            scores = session.run(None, {field: value.numpy() for field, value in asked._asdict().items()})[0]
+            np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+class TestMissingKnowledge:
+    """What training hides, and what it never hides outside of training."""
+
+    def test_unknown_knowledge_counts_as_zeros(self) -> None:
+        """The adaptor's bias must not speak for a subject without knowledge."""
+        torch.manual_seed(0)
+        config = AdaptorConfig(KNOWLEDGE, augmented_width=8)
+        network = KnowledgeAugmented(BACKBONES["din"](SPEC), config, MissingKnowledge(), unknown_id=1).eval()
+        asked = batch(2, 1)
+        nothing = network(
+            asked, torch.rand(2, 1, KNOWLEDGE), torch.zeros(2, 1), torch.rand(2, KNOWLEDGE), torch.zeros(2)
+        )
+        zeros = asked._replace(item_augmented=torch.zeros(2, 1, 8), user_augmented=torch.zeros(2, 8))
+        torch.testing.assert_close(nothing, network.backbone(zeros))
+
+    def test_ids_are_hidden_at_the_rate_asked(self) -> None:
+        """None at 0, all at 1."""
+        ids = torch.randint(2, 30, (100, 3))
+        assert torch.equal(hide_ids(ids, 0.0, 1), ids)
+        assert torch.equal(hide_ids(ids, 1.0, 1), torch.ones_like(ids))

@@ -1,0 +1,168 @@
+"""A whole run on a small catalogue whose labels only knowledge can tell."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from services.model_registry import SCORER_INPUTS, ModelRegistry
+from services.trainer.config import InvalidConfig, TrainingConfig, read_config
+from services.trainer.datasets import Dataset
+from services.trainer.evaluation import gauc
+from services.trainer.loop import Epoch
+from services.trainer.offline_store import KnowledgeNotLoaded, load_catalogue
+from services.trainer.training import Report, train
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainingConfig:
+    """The shipped config, smaller and shorter."""
+    return read_config("din").model_copy(
+        update={
+            "embedding_width": 8,
+            "history_length": 8,
+            "batch_size": 32,
+            "epochs": 12,
+            "learning_rate": 0.005,
+            "patience": 12,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
+    """An empty registry."""
+    return ModelRegistry(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def report(dataset: Dataset, feature_directory: Path, registry: ModelRegistry, config: TrainingConfig) -> Report:
+    """One run."""
+    return train(dataset, feature_directory, registry, config)
+
+
+def test_knowledge_that_tells_the_labels_raises_auc_and_gauc_and_lowers_logloss(report: Report) -> None:
+    """The network with the adaptor finds what the other cannot know."""
+    assert report.knowledge_on["auc"] > report.knowledge_off["auc"] + 0.05
+    assert report.knowledge_on["gauc"] > report.knowledge_off["gauc"] + 0.05
+    assert report.knowledge_on["logloss"] < report.knowledge_off["logloss"]
+
+
+def test_withholding_the_knowledge_takes_the_gain_away(report: Report) -> None:
+    """The gain came from the vectors, not from the larger network."""
+    assert report.knowledge_withheld["auc"] < report.knowledge_on["auc"] - 0.05
+
+
+def test_the_version_is_registered_with_all_that_binds_its_halves(
+    report: Report, registry: ModelRegistry, config: TrainingConfig
+) -> None:
+    """Metrics, widths, encoder and the hashes of both files; nothing is promoted."""
+    manifest = registry.manifest(report.version)
+    assert manifest.metrics == report.knowledge_on
+    assert (manifest.knowledge_dimension, manifest.augmented_dimension) == (16, config.embedding_width)
+    assert (manifest.encoder, manifest.backbone, manifest.scenario) == ("test-encoder", "din", "movies")
+    for name, digest in manifest.file_hashes.items():
+        assert hashlib.sha256((registry.folder(report.version) / name).read_bytes()).hexdigest() == digest
+    assert registry.active() is None
+
+
+def test_the_exported_halves_take_what_the_contract_says(report: Report, registry: ModelRegistry) -> None:
+    """The scorer's inputs by name and type, and an adaptor that takes no rows on one side."""
+    folder = registry.folder(report.version)
+    scorer = onnxruntime.InferenceSession(folder / "scorer.onnx")
+    found = {value.name: value.type for value in scorer.get_inputs()}
+    kinds = {"int64": "tensor(int64)", "float32": "tensor(float)"}
+    assert found == {name: kinds[dtype] for name, (dtype, _) in SCORER_INPUTS.items()}
+    adaptor = onnxruntime.InferenceSession(folder / "adaptor.onnx")
+    none, some = np.zeros((0, 16), dtype=np.float32), np.ones((3, 16), dtype=np.float32)
+    items, users = adaptor.run(None, {"item_knowledge": some, "user_knowledge": none})
+    assert (items.shape, users.shape) == ((3, 8), (0, 8))
+
+
+def test_the_same_seed_gives_the_same_metrics(
+    dataset: Dataset, feature_directory: Path, report: Report, config: TrainingConfig, tmp_path: Path
+) -> None:
+    """A run can be repeated."""
+    again = train(dataset, feature_directory, ModelRegistry(tmp_path), config)
+    assert again.knowledge_on == pytest.approx(report.knowledge_on, abs=1e-6)
+
+
+def test_training_stops_early_and_keeps_the_best_epoch(
+    dataset: Dataset, feature_directory: Path, config: TrainingConfig, tmp_path: Path
+) -> None:
+    """After `patience` epochs without a better validation AUC."""
+    epochs: list[tuple[str, Epoch]] = []
+    wild = config.model_copy(update={"epochs": 30, "patience": 1})
+    train(dataset, feature_directory, ModelRegistry(tmp_path), wild, on_epoch=lambda *epoch: epochs.append(epoch))
+    off = [epoch.validation["auc"] for name, epoch in epochs if name == "off"]
+    assert len(off) < 30
+    assert max(off) == off[-2]
+
+
+def test_training_without_knowledge_in_the_store_says_what_to_do(
+    dataset: Dataset, config: TrainingConfig, tmp_path: Path
+) -> None:
+    """Before any hour is spent."""
+    load_catalogue(dataset, tmp_path / "features")
+    with pytest.raises(KnowledgeNotLoaded, match="loreline knowledge build"):
+        train(dataset, tmp_path / "features", ModelRegistry(tmp_path / "models"), config)
+
+
+class TestGauc:
+    """Each user's AUC, weighted by impressions."""
+
+    def test_it_is_the_weighted_mean_of_the_users_aucs(self) -> None:
+        """Computed by hand for two users of 2 and 4 impressions."""
+        users = np.array(["a", "b", "a", "b", "b", "b"], dtype=object)
+        label = np.array([1, 1, 0, 0, 1, 0], dtype=np.float32)
+        score = np.array([0.9, 0.2, 0.1, 0.3, 0.8, 0.1])
+        of_b = roc_auc_score(label[users == "b"], score[users == "b"])
+        assert gauc(users, label, score) == pytest.approx((2 * 1.0 + 4 * of_b) / 6)
+
+    def test_users_with_labels_of_one_kind_do_not_count(self) -> None:
+        """Their order cannot be right or wrong."""
+        users = np.array(["a", "a", "b", "b"], dtype=object)
+        assert gauc(users, np.array([1, 0, 1, 1], dtype=np.float32), np.array([0.9, 0.1, 0.2, 0.3])) == 1.0
+
+    def test_without_any_such_user_it_is_refused(self) -> None:
+        """Rather than NaN."""
+        with pytest.raises(ValueError, match="GAUC needs a user"):
+            gauc(np.array(["a"], dtype=object), np.array([1], dtype=np.float32), np.array([0.5]))
+
+
+class TestConfig:
+    """What a training config may say."""
+
+    def test_an_unknown_name_lists_the_shipped_ones(self) -> None:
+        """So that a typing error is found at once."""
+        with pytest.raises(InvalidConfig, match="one of: din"):
+            read_config("dinn")
+
+    @pytest.mark.parametrize(("line", "field"), [("epochs: 0", "epochs"), ("epoch: 3", "epoch"), ("seed: x", "seed")])
+    def test_a_bad_value_names_the_field(self, tmp_path: Path, line: str, field: str) -> None:
+        """Out of bounds, unknown, or of another type."""
+        shipped = (Path(sys.modules[read_config.__module__].__file__).parent / "configs" / "din.yaml").read_text()
+        kept = [text for text in shipped.splitlines() if not text.startswith(f"{line.split(':')[0]}:")]
+        path = tmp_path / "mine.yaml"
+        path.write_text("\n".join([*kept, line]))
+        with pytest.raises(InvalidConfig, match=f"{field}: "):
+            read_config(str(path))
+
+
+def test_the_job_without_its_settings_ends_with_code_2_and_names_them() -> None:
+    """All that are missing, at once."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LORELINE_TRAINER_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.trainer"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "LORELINE_TRAINER_FEATURE_DIRECTORY" in done.stderr
+    assert "LORELINE_TRAINER_MODEL_REGISTRY" in done.stderr
