@@ -1,4 +1,4 @@
-"""Channels with the retry policy that every client of ours shares."""
+"""Channels with the retry policy that every client of ours shares: for calls, not for streams."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 MEBIBYTE = 1024 * 1024
+STREAMS = {
+    "loreline.features.v1.FeaturesService": ["ListKnowledge", "Watch"],
+    "loreline.knowledge.v1.KnowledgeService": ["GenerateItemKnowledge", "GenerateUserKnowledge"],
+}
 SERVICE_CONFIG = {
     "methodConfig": [
+        # no retries inside gRPC: a stream whose server stops before its first answer would never be told of it
+        {"name": [{"service": service, "method": method} for service in STREAMS for method in STREAMS[service]]},
         {
             "name": [{}],
             "retryPolicy": {  # gRPC adds the jitter
