@@ -9,6 +9,7 @@ the Python backend, so render the repository with `--backend python`. New versio
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,31 +17,38 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from services.wheel_assets import cache_directory
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 EXECUTABLE = 0o755
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
 
 
 class InstallFailed(Exception):
     """pip could not install the server; the message holds its last words."""
 
 
+class ServerFailed(Exception):
+    """The server ended, or was not ready in time."""
+
+
 def install() -> Path:
-    """The server's environment, made on first use. Raises InstallFailed."""
+    """The server's environment, made on first use; a second process waits for the first. Raises InstallFailed."""
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
     environment = cache_directory() / f"triton-{digest}"
-    if not (environment / "complete").exists():
-        shutil.rmtree(environment, ignore_errors=True)
-        environment.parent.mkdir(parents=True, exist_ok=True)
-        _run([sys.executable, "-m", "venv", str(environment)])
-        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--requirement", str(REQUIREMENTS)])
-        _complete_backend(server_folder(environment))
-        (environment / "complete").touch()
+    environment.parent.mkdir(parents=True, exist_ok=True)
+    with environment.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (environment / "complete").exists():
+            _install_into(environment)
     return environment
 
 
@@ -69,7 +77,53 @@ def command(environment: Path, model_repository: Path, http_port: int, grpc_port
 def server_environment(environment: Path) -> dict[str, str]:
     """Variables by which the server's stub finds one Python, and only that one."""
     search = f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-    return os.environ | {"PATH": search, "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
+    return os.environ | {
+        "PATH": search,
+        "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
+        "PYTHONDONTWRITEBYTECODE": "1",  # __pycache__ beside model.py would look like a change, and be loaded anew
+    }
+
+
+def wait_until_ready(address: str, server: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:
+    """Return once the server answers that it and its models are ready. Raises ServerFailed."""
+    deadline = time.monotonic() + seconds
+    client = triton.InferenceServerClient(address)
+    try:
+        while not _is_ready(client):
+            if server.poll() is not None:
+                raise ServerFailed(f"Triton ended with code {server.returncode}; its log says why")
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"Triton was not ready within {seconds:.0f} s")
+            time.sleep(0.1)
+    finally:
+        client.close()
+
+
+def stop(server: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int:
+    """End the server, by force when it takes longer than `seconds`; returns its exit code."""
+    server.terminate()
+    try:
+        return server.wait(seconds)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        return server.wait()
+
+
+def _is_ready(client: triton.InferenceServerClient) -> bool:
+    try:
+        return bool(client.is_server_ready(client_timeout=1))
+    except InferenceServerException:
+        return False
+
+
+def _install_into(environment: Path) -> None:
+    sys.stderr.write(f"installing Triton into {environment} (once, about 450 MB)\n")
+    shutil.rmtree(environment, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(environment)])
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "--requirement", str(REQUIREMENTS)])
+    _complete_backend(server_folder(environment))
+    (environment / "complete").touch()
 
 
 def _complete_backend(server: Path) -> None:
@@ -87,8 +141,37 @@ def _run(arguments: Sequence[str]) -> None:
         raise InstallFailed(f"{' '.join(arguments[:5])} failed: {done.stderr.strip()[-800:]}")
 
 
+def serve(line: Sequence[str], environment: Path, address: str) -> None:
+    """Run the server until it ends or this process is told to. Raises ServerFailed."""
+    server = subprocess.Popen(line, env=server_environment(environment))
+    try:
+        wait_until_ready(address, server)
+        sys.stdout.write(f"Triton is ready at {address}\n")
+        sys.stdout.flush()
+        server.wait()
+        raise ServerFailed(f"Triton ended with code {server.returncode}; its log says why")
+    finally:
+        stop(server)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: install if needed, then serve until SIGTERM or SIGINT."""
+    """Command line: install if needed, then serve until SIGTERM or SIGINT; exits with code 1 when it cannot."""
+    given = _arguments(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # leaves by way of what stops the children
+    try:
+        environment = install()
+        if given.install_only:
+            sys.stdout.write(f"{environment}\n")
+            return
+        line = command(environment, given.model_repository, given.http_port, given.grpc_port, given.metrics_port)
+        serve(line, environment, f"127.0.0.1:{given.grpc_port}")
+    except (InstallFailed, ServerFailed) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run a real Triton Inference Server without a container.")
     parser.add_argument("--install-only", action="store_true", help="make the server's environment and end")
     parser.add_argument("--model-repository", type=Path, help="a folder rendered with --backend python")
@@ -98,15 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if not given.install_only and not (given.model_repository and given.model_repository.is_dir()):
         parser.error("--model-repository: must be a folder that deploy.triton.render has written")
-    environment = install()
-    if given.install_only:
-        sys.stdout.write(f"{environment}\n")
-        return
-    line = command(environment, given.model_repository, given.http_port, given.grpc_port, given.metrics_port)
-    server = subprocess.Popen(line, env=server_environment(environment))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.terminate())
-    sys.exit(server.wait())
+    return given
 
 
 if __name__ == "__main__":

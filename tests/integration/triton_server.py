@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import tritonclient.grpc as triton
-from tritonclient.utils import InferenceServerException
-
 from deploy.triton import local_server
 from services.cli.local_processes import free_port
-
-START_SECONDS = 60.0
 
 
 @dataclass
@@ -45,28 +39,9 @@ def running_triton(model_repository: Path, address: str = "") -> Iterator[Triton
             command, env=local_server.server_environment(environment), stdout=log, stderr=subprocess.STDOUT
         )
     try:
-        _wait_until_ready(address, process, log_path)
+        local_server.wait_until_ready(address, process)
         yield TritonProcess(address, process)
+    except local_server.ServerFailed as error:
+        raise AssertionError(f"{error}:\n{log_path.read_text(errors='replace')[-3000:]}") from error
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    client = triton.InferenceServerClient(address)
-    try:
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                if client.is_server_ready(client_timeout=1):
-                    return
-            except InferenceServerException:
-                pass
-            time.sleep(0.1)
-    finally:
-        client.close()
-    raise AssertionError(f"Triton is not ready:\n{log.read_text(errors='replace')[-3000:]}")
+        local_server.stop(process)
