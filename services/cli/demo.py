@@ -23,7 +23,7 @@ from services.cli.publishing import publish
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.cli.streaming import Journey, follow
-from services.cli.training import build_knowledge, load_dataset, print_report, train_version
+from services.cli.training_steps import build_knowledge, load_dataset, print_report, train_version
 from services.scenarios import Item
 from services.trainer.config import read_config
 from services.trainer.datasets import Dataset

@@ -1,43 +1,22 @@
-"""`loreline data load`, `loreline knowledge build` and `loreline train`, and the steps behind them."""
+"""`loreline data load`, `loreline knowledge build` and `loreline train`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from loreline.client import EmbeddingClient, KnowledgeClient
 from services.cli import output
-from services.cli.item_files import write_items
-from services.cli.local_processes import LocalProcesses
-from services.cli.output import BadInput, JsonOption, NotReady, exit_codes
+from services.cli.output import JsonOption, exit_codes
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
-from services.model_registry import ModelRegistry
-from services.scenarios import Item
-from services.trainer import bulk_knowledge, offline_store
-from services.trainer.config import InvalidConfig, TrainingConfig, read_config
-from services.trainer.datasets import DATASETS, Dataset
-from services.trainer.datasets.dataset import newest_items
-from services.trainer.loop import Epoch
-from services.trainer.samples import EmptySplit
-from services.trainer.training import Report
-from services.trainer.training import train as run_training
-from services.wheel_assets import AssetUnavailable
-
-METRICS = {"auc": "AUC", "logloss": "LogLoss", "gauc": "GAUC"}
-KNOWLEDGE_TIMEOUT_SECONDS = 600.0
 
 data_app = typer.Typer(help="Load a dataset into the feature store.", no_args_is_help=True)
 
 
 @data_app.command("load")
 def load(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DATASETS)}.")] = "movielens-100k",
+    name: Annotated[str, typer.Argument(help="Name of the dataset; a wrong one lists them.")] = "movielens-100k",
     hold_out: Annotated[
         int, typer.Option(min=0, help="Keep so many of the newest items out, to stream in later.")
     ] = 40,
@@ -48,6 +27,8 @@ def load(
     Replaces all features that were stored before. The items held out are written to new_items.jsonl.
     """
     with exit_codes():
+        from services.cli.training_steps import load_dataset
+
         settings = CliSettings()
         dataset, held_out = load_dataset(settings, name, hold_out)
         counts = {
@@ -72,6 +53,8 @@ def build(
     What was answered before is not asked again, so an interrupted run goes on where it ended.
     """
     with exit_codes():
+        from services.cli.training_steps import build_knowledge, loaded_dataset
+
         settings = CliSettings()
         start_processes(settings, ["knowledge", "embedding"], show=not json_output)
         items, users = build_knowledge(settings, loaded_dataset(settings), provider)
@@ -91,137 +74,13 @@ def train(
     Nothing is served by it until `loreline models promote VERSION`.
     """
     with exit_codes():
+        from services.cli.training_steps import loaded_dataset, print_report, read_training_config, train_version
+
         settings = CliSettings()
-        chosen = _read_config(config)
+        chosen = read_training_config(config)
         report = train_version(settings, loaded_dataset(settings), chosen, show=not json_output)
         if json_output:
             output.print_json(report)
             return
         print_report(report)
         output.console.print(f"next: `loreline up`, then `loreline models promote {report.version}`")
-
-
-def load_dataset(settings: CliSettings, name: str, hold_out: int) -> tuple[Dataset, list[Item]]:
-    """Load a dataset but for its newest items; returns it and them. Raises BadInput, NotReady."""
-    if name not in DATASETS:
-        raise BadInput(f"there is no dataset {name!r}: must be one of {', '.join(DATASETS)}")
-    _refuse_while_features_runs(settings)
-    dataset, held_out = _dataset(name, hold_out)
-    offline_store.load_catalogue(dataset, settings.feature_directory)
-    write_items(settings.new_items_file, held_out)
-    settings.dataset_file.write_text(json.dumps({"name": name, "hold_out": hold_out}))
-    return dataset, held_out
-
-
-def loaded_dataset(settings: CliSettings) -> Dataset:
-    """The dataset as it was loaded. Raises NotReady when none was."""
-    try:
-        record = json.loads(settings.dataset_file.read_text())
-    except FileNotFoundError as error:
-        raise NotReady("no dataset is loaded: run `loreline data load` first") from error
-    return _dataset(record["name"], record["hold_out"])[0]
-
-
-def build_knowledge(settings: CliSettings, dataset: Dataset, provider: str) -> tuple[int, int]:
-    """Knowledge of all items and users, loaded; returns how many of each. Raises NotReady, ClientError."""
-    _refuse_while_features_runs(settings)
-    processes = LocalProcesses(settings)
-    histories = [history for history, _ in offline_store.preference_histories(dataset)]
-    with (
-        KnowledgeClient(processes.address("knowledge"), KNOWLEDGE_TIMEOUT_SECONDS) as knowledge,
-        EmbeddingClient(processes.address("embedding"), KNOWLEDGE_TIMEOUT_SECONDS) as embedding,
-        _progress() as bar,
-        _training_errors(),
-    ):
-        of_items = bar.add_task("items: text, then vector", total=len(dataset.items))
-        of_users = bar.add_task("users: text, then vector", total=len(histories))
-        items = bulk_knowledge.item_knowledge(
-            list(dataset.items.values()), knowledge, embedding, lambda n: bar.advance(of_items, n), provider
-        )
-        users = bulk_knowledge.user_knowledge(
-            histories, dataset.scenario, knowledge, embedding, lambda n: bar.advance(of_users, n), provider
-        )
-    offline_store.load_knowledge(dataset, items, users, settings.feature_directory)
-    return len(items), len(users)
-
-
-def train_version(settings: CliSettings, dataset: Dataset, config: TrainingConfig, show: bool = True) -> Report:
-    """Train and register the next version, with a progress bar. Raises BadInput, NotReady."""
-    registry = ModelRegistry(settings.model_registry)
-    with _training_errors(), _progress(show) as bar:
-        stage = bar.add_task("", total=None)
-        epochs = {name: bar.add_task(f"knowledge {name}", total=config.epochs, visible=False) for name in ("off", "on")}
-
-        def on_epoch(name: str, epoch: Epoch) -> None:
-            text = f"knowledge {name}: validation AUC {epoch.validation['auc']:.4f}"
-            bar.update(epochs[name], completed=epoch.number, description=text, visible=True)
-
-        def on_stage(text: str) -> None:
-            bar.update(stage, description=text)
-
-        return run_training(dataset, settings.feature_directory, registry, config, on_stage, on_epoch)
-
-
-def print_report(report: Report) -> None:
-    """The metrics with knowledge off and on, and the difference."""
-    rows = [
-        (
-            title,
-            report.knowledge_off[name],
-            report.knowledge_on[name],
-            f"{report.knowledge_on[name] - report.knowledge_off[name]:+.4f}",
-            report.knowledge_withheld[name],
-        )
-        for name, title in METRICS.items()
-    ]
-    columns = ["test part", "knowledge off", "knowledge on", "difference", "on, but withheld"]
-    output.print_table(f"Model version {report.version}", columns, rows)
-    output.console.print(
-        f"{report.training_samples} training, {report.validation_samples} validation and {report.test_samples} test "
-        "samples, in this order of time; `withheld` is the network with knowledge, asked without",
-        style="dim",
-    )
-
-
-def _dataset(name: str, hold_out: int) -> tuple[Dataset, list[Item]]:
-    try:
-        dataset = DATASETS[name]()
-        held_out = newest_items(dataset, hold_out)
-    except AssetUnavailable as error:
-        raise NotReady(f"the dataset cannot be fetched: {error}") from error
-    except ValueError as error:
-        raise BadInput(f"--hold-out: {error}") from error
-    return dataset.without_items({item.item_id for item in held_out}), held_out
-
-
-def _read_config(name_or_path: str) -> TrainingConfig:
-    try:
-        return read_config(name_or_path)
-    except InvalidConfig as error:
-        raise BadInput(f"--config: {error}") from error
-
-
-def _refuse_while_features_runs(settings: CliSettings) -> None:
-    if LocalProcesses(settings).status("features").live:
-        raise NotReady("features is running on the stores that would be replaced: run `loreline down` first")
-
-
-@contextmanager
-def _training_errors() -> Iterator[None]:
-    try:
-        yield
-    except (offline_store.KnowledgeNotLoaded, EmptySplit, bulk_knowledge.KnowledgeMissing) as error:
-        raise NotReady(str(error)) from error
-    except InvalidConfig as error:
-        raise BadInput(f"--config: {error}") from error
-
-
-def _progress(show: bool = True) -> Progress:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=output.console, transient=not output.console.is_terminal, disable=not show)

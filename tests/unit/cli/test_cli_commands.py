@@ -54,7 +54,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> No
         (["rank", "--user", "1", "--candidates", "@nowhere"], "cannot read nowhere"),
         (["models", "promote", "7"], "no model version '7'"),
         (["models", "rollback"], "no earlier version"),
-        (["models", "promote"], "VERSION"),
+        (["models", "promote"], "version"),
         (["fly"], "fly"),
     ],
 )
