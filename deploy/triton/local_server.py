@@ -77,11 +77,7 @@ def command(environment: Path, model_repository: Path, http_port: int, grpc_port
 def server_environment(environment: Path) -> dict[str, str]:
     """Variables by which the server's stub finds one Python, and only that one."""
     search = f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-    return os.environ | {
-        "PATH": search,
-        "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
-        "PYTHONDONTWRITEBYTECODE": "1",  # __pycache__ beside model.py would look like a change, and be loaded anew
-    }
+    return os.environ | {"PATH": search, "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
 
 
 def wait_until_ready(address: str, server: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:

@@ -171,6 +171,9 @@ def _render_version(source: Path, target: Path, backend: str) -> None:
         shutil.copyfile(source / "scorer.onnx", folder / "model.onnx")
         if backend == "python":
             shutil.copyfile(Path(__file__).with_name("model.py"), folder / "model.py")
+            # A file in this place keeps Python from caching bytecode here, after which a polling server would load the
+            # model once more. The server's interpreter ignores PYTHONDONTWRITEBYTECODE.
+            (folder / "__pycache__").touch()
         folder.rename(target)
 
 
