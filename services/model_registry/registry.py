@@ -124,6 +124,7 @@ class ModelRegistry:
             raise FileExistsError(f"model version {manifest.version} is registered already")
         target.parent.mkdir(parents=True, exist_ok=True)
         (files / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        files.chmod(0o755)  # a scratch folder is its owner's alone, and other users' processes read the version
         shutil.move(files, target)
         return target
 
@@ -150,9 +151,10 @@ class ModelRegistry:
         return pointer
 
     def _write_pointer(self, pointer: dict[str, str | None]) -> None:
-        with tempfile.NamedTemporaryFile("w", dir=self.root, delete=False, encoding="utf-8") as scratch:
-            json.dump(pointer, scratch)
-        Path(scratch.name).replace(self.root / "active.json")
+        with tempfile.TemporaryDirectory(dir=self.root) as scratch:
+            written = Path(scratch) / "active.json"
+            written.write_text(json.dumps(pointer), encoding="utf-8")
+            written.replace(self.root / "active.json")
 
     def _names(self) -> str:
         return ", ".join(manifest.version for manifest in self.versions())

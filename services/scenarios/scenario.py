@@ -109,21 +109,38 @@ def load_scenario(name: str) -> Scenario:
 def _parse(document: dict[str, Any], name: str) -> Scenario:
     if document["name"] != name:
         raise ValueError(f"name: must equal the file's name, {name!r}")
-    fields = tuple(ItemField(**field) for field in document["item_fields"])
-    unknown = [field.transform for field in fields if field.transform not in TRANSFORMS]
-    if unknown or not fields or not document["factors"]:
-        raise ValueError(f"item_fields, factors: must not be empty; unknown transforms: {unknown}")
-    rating = document["rating"]
+    minimum, above, maximum = _ratings(document["rating"])
     return Scenario(
         name=name,
         description=document["description"],
-        positive_above=float(rating["positive_above"]),
-        minimum_rating=float(rating["minimum"]),
-        maximum_rating=float(rating["maximum"]),
-        item_fields=fields,
-        factors=tuple(document["factors"]),
+        positive_above=above,
+        minimum_rating=minimum,
+        maximum_rating=maximum,
+        item_fields=_item_fields(document["item_fields"]),
+        factors=_factors(document["factors"]),
         item_prompt=PromptTemplate(**document["prompts"]["item"]),
         user_prompt=PromptTemplate(**document["prompts"]["user"]),
         grounded_item_prompt=PromptTemplate(**document["prompts"]["grounded_item"]),
         grounded_user_prompt=PromptTemplate(**document["prompts"]["grounded_user"]),
     )
+
+
+def _ratings(rating: dict[str, Any]) -> tuple[float, float, float]:
+    minimum, above, maximum = (float(rating[key]) for key in ("minimum", "positive_above", "maximum"))
+    if not minimum <= above < maximum:
+        raise ValueError("rating: minimum <= positive_above < maximum must hold")
+    return minimum, above, maximum
+
+
+def _item_fields(entries: list[dict[str, Any]]) -> tuple[ItemField, ...]:
+    fields = tuple(ItemField(**entry) for entry in entries)
+    unknown = [field.transform for field in fields if field.transform not in TRANSFORMS]
+    if unknown or not fields:
+        raise ValueError(f"item_fields: must not be empty; unknown transforms: {unknown}")
+    return fields
+
+
+def _factors(factors: Any) -> tuple[str, ...]:
+    if not isinstance(factors, list) or not factors or not all(isinstance(factor, str) for factor in factors):
+        raise ValueError("factors: must be a list of texts, at least one")
+    return tuple(factors)

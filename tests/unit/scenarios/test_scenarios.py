@@ -1,0 +1,120 @@
+"""Scenarios from YAML: the shipped one, one's own, and wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.scenarios import Item, UnknownScenario, load_scenario, scenario_names
+from services.scenarios.scenario import InvalidScenario
+
+SHIPPED = resources.files("services.scenarios") / "movies.yaml"
+Write = Callable[..., None]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes the shipped scenario with changes under another name into one's own folder."""
+    monkeypatch.setenv("LORELINE_SCENARIO_DIRECTORY", str(tmp_path))
+    load_scenario.cache_clear()
+
+    def put(file_name: str, **changes: Any) -> None:
+        document = yaml.safe_load(SHIPPED.read_text(encoding="utf-8")) | {"name": file_name} | changes
+        kept = {key: value for key, value in document.items() if value is not ...}
+        (tmp_path / f"{file_name}.yaml").write_text(yaml.safe_dump(kept), encoding="utf-8")
+
+    yield put
+    load_scenario.cache_clear()
+
+
+def test_the_shipped_scenario_is_whole() -> None:
+    """Ratings, fields, factors, and four versioned prompts."""
+    movies = load_scenario("movies")
+    assert movies.minimum_rating < movies.positive_above < movies.maximum_rating
+    assert [field.name for field in movies.item_fields] == ["genre", "decade"]
+    assert len(movies.factors) >= 5
+    prompts = [movies.item_prompt, movies.user_prompt, movies.grounded_item_prompt, movies.grounded_user_prompt]
+    assert all(prompt.version >= 1 and prompt.system and prompt.user for prompt in prompts)
+
+
+def test_every_shipped_scenario_loads() -> None:
+    """Whatever is added to the folder."""
+    assert "movies" in scenario_names()
+    assert [load_scenario(name).name for name in scenario_names()] == scenario_names()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"genres": ["Drama", "War"], "year": 1994}, ["Drama", "1990"]),
+        ({"genres": "Drama", "year": "1994"}, ["Drama", "1990"]),
+        ({"genres": [], "year": None}, ["", ""]),
+        ({}, ["", ""]),
+        ({"year": "unknown"}, ["", ""]),
+        ({"year": float("inf")}, ["", ""]),
+        ({"year": float("nan")}, ["", ""]),
+        ({"year": 2000.0}, ["", "2000"]),
+        ({"year": [1987.0]}, ["", "1980"]),
+    ],
+)
+def test_fields_are_made_of_attributes(attributes: dict[str, Any], expected: list[str]) -> None:
+    """Unknown is empty, never an error."""
+    assert load_scenario("movies").field_values(Item("1", "movies", "Night Train", attributes)) == expected
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "../movies", "movies.yaml", "/etc/passwd"])
+def test_an_unknown_scenario_lists_those_there_are(name: str) -> None:
+    """A name is never a path."""
+    with pytest.raises(UnknownScenario, match="movies"):
+        load_scenario(name)
+
+
+def test_a_scenario_of_ones_own_is_found(write: Write) -> None:
+    """Beside the shipped ones."""
+    write("books", description="Books.", rating={"minimum": 0, "maximum": 10, "positive_above": 6})
+    books = load_scenario("books")
+    assert scenario_names() == ["books", "movies"]
+    assert (books.description, books.maximum_rating, books.positive_above) == ("Books.", 10.0, 6.0)
+
+
+def test_ones_own_folder_comes_before_the_shipped_one(write: Write) -> None:
+    """So that the shipped scenario can be replaced."""
+    write("movies", factors=["plot"])
+    assert load_scenario("movies").factors == ("plot",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "other"}, "name"),
+        ({"factors": []}, "factors"),
+        ({"factors": ...}, "factors"),
+        ({"item_fields": []}, "item_fields"),
+        ({"item_fields": [{"name": "x", "attribute": "y", "transform": "guess"}]}, "guess"),
+        ({"item_fields": [{"name": "x", "attribute": "y"}]}, "transform"),
+        ({"rating": {"minimum": "low", "maximum": 5, "positive_above": 3}}, "low"),
+        ({"rating": ...}, "rating"),
+        ({"prompts": {}}, "item"),
+        ({"rating": {"minimum": 5, "maximum": 1, "positive_above": 3}}, "rating"),
+        ({"factors": "genre, mood"}, "factors"),
+    ],
+)
+def test_a_wrong_scenario_names_file_and_field(write: Write, changes: dict[str, Any], words: str) -> None:
+    """Whoever wrote it learns where to look."""
+    write("broken", **changes)
+    with pytest.raises(InvalidScenario, match=words) as invalid:
+        load_scenario("broken")
+    assert "broken.yaml" in str(invalid.value)
+
+
+@pytest.mark.parametrize("text", ["- just\n- a list\n", "name: [unclosed", "", "42"])
+def test_a_file_that_is_no_scenario_is_invalid(tmp_path: Path, write: Write, text: str) -> None:
+    """Not a crash of another kind."""
+    (tmp_path / "broken.yaml").write_text(text)
+    with pytest.raises(InvalidScenario, match=r"broken\.yaml"):
+        load_scenario("broken")
