@@ -8,8 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from deploy.triton import local_server
+from deploy.triton.render import render
 from services.cli.local_processes import free_port
+from services.model_registry import ModelRegistry
+from tests.model_versions import register_version
 
 
 @dataclass
@@ -45,3 +50,21 @@ def running_triton(model_repository: Path, address: str = "") -> Iterator[Triton
         raise AssertionError(f"{error}:\n{log_path.read_text(errors='replace')[-3000:]}") from error
     finally:
         local_server.stop(process)
+
+
+@pytest.fixture(scope="session")
+def triton_registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
+    """The two small versions that the shared server serves. Tests do not write to it."""
+    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
+    for _ in range(2):
+        register_version(registry)
+    return registry
+
+
+@pytest.fixture(scope="session")
+def triton(triton_registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
+    """A real Triton server of both versions, shared by all tests. Tests do not stop it."""
+    output = tmp_path_factory.mktemp("triton") / "models"
+    render(triton_registry, output, "python")
+    with running_triton(output) as process:
+        yield process
