@@ -45,7 +45,7 @@ def load(
 
 
 def build(
-    provider: Annotated[str, typer.Option(help="Who writes: catalogue, embedded, tgi or openai.")] = "catalogue",
+    provider: Annotated[str, typer.Option(help="Who writes: catalogue, embedded, tgi, openai.")] = "catalogue",
     json_output: JsonOption = False,
 ) -> None:
     """Ask for knowledge of every loaded item and user, encode it, and load it into the feature store.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+import jinja2
+
 from services.knowledge.generator import KnowledgeGenerator
+from services.knowledge.prompts import check_templates
 from services.knowledge.providers import PROVIDERS, ProviderPool, ProviderUnavailable, build_provider
 from services.knowledge.servicer import service
 from services.knowledge.settings import KnowledgeSettings
@@ -13,12 +16,14 @@ from services.runtime.errors import DependencyUnavailable
 from services.runtime.logs import configure_logs
 from services.runtime.process_settings import read_settings, refuse_to_start
 from services.runtime.server import ServerOptions, serve
+from services.scenarios import InvalidScenario, load_scenario, scenario_names
 
 
 def main() -> None:
     """Read settings, open the store, build the default provider, serve, drain on SIGTERM."""
     settings = _read_settings()
     configure_logs("knowledge", settings.log_level)
+    _check_scenarios()
     try:
         store = KnowledgeStore(settings.store_path)
         providers = ProviderPool(list(PROVIDERS), partial(build_provider, settings=settings))
@@ -42,6 +47,16 @@ def _read_settings() -> KnowledgeSettings:
             known = ", ".join(sorted(PROVIDERS))
             refuse_to_start(f"LORELINE_KNOWLEDGE_{name}_PROVIDER: must be one of {known}; is {value!r}")
     return settings
+
+
+def _check_scenarios() -> None:
+    for name in scenario_names():
+        try:
+            check_templates(load_scenario(name))
+        except InvalidScenario as error:
+            refuse_to_start(str(error))
+        except jinja2.TemplateError as error:
+            refuse_to_start(f"scenario {name}: prompts: {error}")
 
 
 if __name__ == "__main__":

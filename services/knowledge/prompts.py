@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from services.knowledge.tastes import summarise
-from services.scenarios import Item, Scenario, UserHistory
+from services.scenarios import HistoryEntry, Item, Scenario, UserHistory
 from services.scenarios.items import AttributeValue
 from services.scenarios.scenario import PromptTemplate
 
@@ -74,6 +74,14 @@ def render(subject: Item | UserHistory, scenario: Scenario, style: PromptStyle) 
         opening=_render(template.opening, names),
         instructions=_TEMPLATE_CODE.sub(" ", f"{template.system} {template.user}"),
     )
+
+
+def check_templates(scenario: Scenario) -> None:
+    """Render every template once with sample facts. Raises jinja2.TemplateError when one is wrong."""
+    sample = Item("1", scenario.name, "A title")
+    for style in (PromptStyle.OPEN, PromptStyle.GROUNDED):
+        for subject in (sample, UserHistory("1", [HistoryEntry(sample, scenario.maximum_rating)])):
+            render(subject, scenario, style)
 
 
 def answer_key(prompt: Prompt, provider: str, model: str, parameters: Mapping[str, object]) -> str:

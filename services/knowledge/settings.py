@@ -20,7 +20,7 @@ class KnowledgeSettings(BaseSettings):
     store_path: Path
     """The SQLite file that keeps the answers; made when missing."""
     default_provider: str = "catalogue"
-    """The provider asked when a request names none: catalogue, embedded, tgi or openai."""
+    """The provider asked when a request names none: catalogue, embedded, embedded-llama-cpp, tgi or openai."""
     fallback_provider: str = "catalogue"
     """The provider that writes instead of one whose text failed the checks; empty: the failure is answered."""
     tgi_url: str = ""

@@ -1,10 +1,11 @@
 """Scenarios (domains): one YAML each with fields, factors and prompt templates; and the plain types they speak of."""
 
 from services.scenarios.items import HistoryEntry, Item, Knowledge, Provenance, UserHistory
-from services.scenarios.scenario import Scenario, UnknownScenario, load_scenario, scenario_names
+from services.scenarios.scenario import InvalidScenario, Scenario, UnknownScenario, load_scenario, scenario_names
 
 __all__ = [
     "HistoryEntry",
+    "InvalidScenario",
     "Item",
     "Knowledge",
     "Provenance",

@@ -71,6 +71,7 @@ class Provider(Protocol):
 PROVIDERS = {  # name: module and class, imported on first use because torch takes seconds
     "catalogue": "services.knowledge.providers.catalogue:CatalogueProvider",
     "embedded": "services.knowledge.providers.embedded:EmbeddedProvider",
+    "embedded-llama-cpp": "services.knowledge.providers.embedded_llama_cpp:LlamaCppProvider",
     "openai": "services.knowledge.providers.openai_compatible:OpenAICompatibleProvider",
     "tgi": "services.knowledge.providers.tgi:TgiProvider",
 }

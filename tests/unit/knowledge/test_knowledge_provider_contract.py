@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 
@@ -16,8 +17,13 @@ from services.knowledge.text_checks import RejectedText, accept
 from services.scenarios import load_scenario
 
 Start = Callable[..., KnowledgeClient]
-SLOW = {"embedded"}  # loads a language model
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in PROVIDERS]
+SLOW = {"embedded", "embedded-llama-cpp"}  # load a language model
+MISSING = set() if importlib.util.find_spec("llama_cpp") else {"embedded-llama-cpp"}
+ABSENT = pytest.mark.skip("llama-cpp-python is not installed: pip install '.[local-llm]' builds it for minutes")
+NAMES = [
+    pytest.param(name, marks=[*[pytest.mark.slow] * (name in SLOW), *[ABSENT] * (name in MISSING)])
+    for name in PROVIDERS
+]
 # torch's ahead-of-time parts use names that Python is about to drop
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

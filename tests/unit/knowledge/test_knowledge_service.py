@@ -69,7 +69,9 @@ def test_an_unknown_provider_is_refused_with_those_there_are(client: KnowledgeCl
         client.generate_for_items("movies", [item()], provider="oracle"),
         client.generate_for_users("movies", [user()], provider="oracle"),
     ):
-        with pytest.raises(InvalidArgumentError, match="catalogue, embedded, openai, tgi") as refused:
+        with pytest.raises(
+            InvalidArgumentError, match="catalogue, embedded, embedded-llama-cpp, openai, tgi"
+        ) as refused:
             list(call)
         assert refused.value.violations[0][0] == "provider"
 
