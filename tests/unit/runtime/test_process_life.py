@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 
 import grpc
@@ -130,3 +131,25 @@ def test_a_provider_without_its_address_stops_the_start(tmp_path: Path, address:
     )
     assert ended.returncode == 2
     assert "LORELINE_KNOWLEDGE_TGI_URL" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("name: [unclosed", "movies.yaml"), (None, "plot"), ("name: movies", "rating")],
+    ids=["no YAML", "undefined name in a prompt", "missing field"],
+)
+def test_a_wrong_scenario_stops_the_start(tmp_path: Path, address: str, text: str | None, words: str) -> None:
+    """Seen before the first request, with the file or the scenario."""
+    shipped = (resources.files("services.scenarios") / "movies.yaml").read_text(encoding="utf-8")
+    changed = shipped.replace("{{ item.title }}", "{{ item.plot }}", 1) if text is None else text
+    (tmp_path / "movies.yaml").write_text(changed, encoding="utf-8")
+    ended = run(
+        *KNOWLEDGE,
+        LORELINE_SCENARIO_DIRECTORY=str(tmp_path),
+        LORELINE_KNOWLEDGE_LISTEN_ADDRESS=address,
+        LORELINE_KNOWLEDGE_STORE_PATH=str(tmp_path / "knowledge.db"),
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "cannot start: " in ended.stderr
+    assert "movies" in ended.stderr
+    assert words in ended.stderr

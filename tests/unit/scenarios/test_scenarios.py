@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.scenarios import Item, UnknownScenario, load_scenario, scenario_names
-from services.scenarios.scenario import InvalidScenario
+from services.scenarios import InvalidScenario, Item, UnknownScenario, load_scenario, scenario_names
 
 SHIPPED = resources.files("services.scenarios") / "movies.yaml"
 Write = Callable[..., None]
