@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.runtime.logs import LogLevel
+
 
 class FeaturesSettings(BaseSettings):
     """One frozen set of settings; what has no default must be given.
@@ -28,5 +30,5 @@ class FeaturesSettings(BaseSettings):
     """Calls taken at once; more end with RESOURCE_EXHAUSTED."""
     drain_seconds: float = 5.0
     """How long running calls may go on after SIGTERM."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """Lowest level that is logged."""

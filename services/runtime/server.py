@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from services.runtime.error_interceptor import ErrorInterceptor
 from services.runtime.health import Check, HealthMonitor
+from services.runtime.process_settings import refuse_to_start
 
 log = structlog.get_logger(__name__)
 MEBIBYTE = 1024 * 1024
@@ -50,13 +51,17 @@ def serve(
 
     `stopping` ends what would go on for ever, such as streams of changes.
 
-    Raises RuntimeError when the address cannot be bound. Must run in the main thread.
+    Exits with code 2 when the address cannot be bound. Must run in the main thread.
     """
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
     health = HealthMonitor(checks, [service.name for service in services])
-    server = start_server(options, services, health)
+    try:
+        server = start_server(options, services, health)
+    except RuntimeError as error:
+        close()
+        refuse_to_start(str(error))
     stop.wait()
     log.info("draining", seconds=options.drain_seconds)
     health.stop()

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.runtime.logs import LogLevel
+
 
 class TrainerSettings(BaseSettings):
     """One frozen set of settings; what has no default must be given."""
@@ -23,5 +25,5 @@ class TrainerSettings(BaseSettings):
     """How many of the newest items were kept out of the load, to be streamed in later."""
     config: str = "din"
     """Name of a shipped training config, or the path of one."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
