@@ -58,7 +58,7 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
             self._closed = True
             self._changed.notify_all()
 
-    def GetItems(self, request: features_pb2.GetItemsRequest, context: grpc.ServicerContext):  # noqa: N802, ARG002
+    def GetItems(self, request: features_pb2.GetItemsRequest, context: grpc.ServicerContext):
         self.reads.append(list(request.item_ids))
         stored = self._items | self.silent_items
         found = [stored[i] for i in request.item_ids if i in stored and not stored[i].deleted]
@@ -67,7 +67,7 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
             items=found, missing_item_ids=[i for i in request.item_ids if i not in names]
         )
 
-    def GetUser(self, request: features_pb2.GetUserRequest, context: grpc.ServicerContext):  # noqa: N802, ARG002
+    def GetUser(self, request: features_pb2.GetUserRequest, context: grpc.ServicerContext):
         user = self._users.get(request.user_id)
         if user is None:
             missing = features_pb2.FEATURE_STATUS_NOT_FOUND
@@ -80,7 +80,7 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
             knowledge_status=present if user.augmented else null,
         )
 
-    def Watch(self, request: features_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator:  # noqa: N802
+    def Watch(self, request: features_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator:
         self.watched_from.append(request.after_sequence)
         after = request.after_sequence
         while not self._closed and context.is_active():

@@ -210,7 +210,7 @@ class _RawValue:
     def __init__(self, value: bytes) -> None:
         self._value = value
 
-    def SerializeToString(self) -> bytes:  # noqa: N802
+    def SerializeToString(self) -> bytes:
         return self._value
 
 
