@@ -171,7 +171,7 @@ def _say_published(count: int, settings: CliSettings, json_output: bool) -> None
     if json_output:
         output.print_json({"published": count, "topic": settings.items_topic})
     else:
-        output.console.print(f"published {count} events to the topic {settings.items_topic!r}, all acknowledged")
+        output.console.print(f"published to the topic {settings.items_topic!r}: {count}, all acknowledged")
 
 
 def _candidates(text: str) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from loreline.client import InvalidArgumentError, KnowledgeVectors, NotFoundError, Stamp
-from services.scenarios import Item, Knowledge, Provenance
+from services.scenarios import Item
+from tests.knowledge_samples import sample_knowledge
 from tests.unit.features.conftest import Features, Start
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -24,23 +25,8 @@ def film(item_id: str = "m1", title: str = "Lift", year: float = 1996) -> Item:
 
 
 def vectors(value: float = 0.5, version: str = "1", text: str = "A film for patient viewers.") -> KnowledgeVectors:
-    provenance = Provenance(
-        key="k",
-        provider="catalogue",
-        model="catalogue",
-        scenario="movies",
-        prompt_version=1,
-        factors=("genre",),
-        prompt_tokens=0,
-        completion_tokens=7,
-        finish_reason="stop",
-        created_time=NOON,
-        parameters_json="{}",
-    )
     augmented = np.full(4, value, dtype=np.float32) if version else None
-    return KnowledgeVectors(
-        Knowledge(text, provenance), "minilm", np.full(8, value, dtype=np.float32), version, augmented
-    )
+    return KnowledgeVectors(sample_knowledge(text), "minilm", np.full(8, value, dtype=np.float32), version, augmented)
 
 
 class TestItems:

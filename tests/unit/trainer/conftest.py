@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from services.scenarios import Item, Knowledge, Provenance
+from services.scenarios import Item
 from services.trainer.bulk_knowledge import KnowledgeRow
 from services.trainer.datasets import Dataset, check_interactions
 from services.trainer.offline_store import load_catalogue, load_knowledge, preference_histories
+from tests.knowledge_samples import sample_knowledge
 
 USERS, ITEMS, WIDTH = 40, 300, 16
 GENRES = ("Action", "Comedy", "Drama", "Horror")
@@ -62,20 +62,7 @@ def knowledge_row(subject_id: str, topic: int) -> KnowledgeRow:
     """Knowledge whose vector points the way of the topic, with some noise of its own."""
     noise = np.random.default_rng(len(subject_id)).normal(0, 0.1, WIDTH)
     vector = (np.eye(WIDTH)[topic] + noise).astype(np.float32)
-    provenance = Provenance(
-        key=f"key-{subject_id}",
-        provider="catalogue",
-        model="catalogue",
-        scenario="movies",
-        prompt_version=1,
-        factors=("genre",),
-        prompt_tokens=0,
-        completion_tokens=5,
-        finish_reason="stop",
-        created_time=datetime(2026, 1, 1, tzinfo=UTC),
-        parameters_json="{}",
-    )
-    return KnowledgeRow(subject_id, Knowledge(f"About topic {topic}.", provenance), "test-encoder", vector)
+    return KnowledgeRow(subject_id, sample_knowledge(f"About topic {topic}."), "test-encoder", vector)
 
 
 def _attributes(number: int) -> dict[str, object]:
