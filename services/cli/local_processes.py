@@ -204,10 +204,21 @@ def _kafka_answers(address: str) -> bool:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    if not _accepts_connections(address):  # kafka-python would try for a second, and leave its sockets open
+        return False
     try:
         admin = KafkaAdminClient(bootstrap_servers=address, bootstrap_timeout_ms=1000, request_timeout_ms=3000)
         admin.close()
     except (KafkaError, OSError):
+        return False
+    return True
+
+
+def _accepts_connections(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1.0).close()
+    except OSError:
         return False
     return True
 
