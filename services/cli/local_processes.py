@@ -71,11 +71,15 @@ class LocalProcesses:
 
     def address(self, name: str) -> str:
         """host:port of a process: as set, or as allotted to the local one."""
-        return getattr(self._settings, f"{name}_address", "") or self._addresses()[name]
+        return self._set_address(name) or self._addresses()[name]
+
+    def is_set(self, name: str) -> bool:
+        """Whether the settings point to a service that somebody else runs."""
+        return bool(self._set_address(name))
 
     def start(self, name: str) -> bool:
-        """Start a process unless it runs; returns whether it was started. Does not wait for it."""
-        if self._find(name) is not None:
+        """Start a process unless it runs or is somebody else's; returns whether it was started. Does not wait."""
+        if self.is_set(name) or self._find(name) is not None:
             return False
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -95,7 +99,7 @@ class LocalProcesses:
         """Wait until the process's status meets a condition. Raises StartFailed."""
         deadline = time.monotonic() + self._settings.start_timeout_seconds
         while not condition(self.status(name)):
-            if self._find(name) is None:
+            if self._find(name) is None and not self.is_set(name):
                 raise StartFailed(f"{name} ended. The end of its log:\n{self._log_tail(name)}")
             if time.monotonic() > deadline:
                 seconds = self._settings.start_timeout_seconds
@@ -105,7 +109,7 @@ class LocalProcesses:
     def status(self, name: str) -> ProcessStatus:
         """The process as it is now."""
         process, address = self._find(name), self.address(name)
-        live = process is not None and _alive_check(name, address)()
+        live = (process is not None or self.is_set(name)) and _alive_check(name, address)()
         ready = live and (name == "broker" or is_serving(address, "readiness"))
         return ProcessStatus(name, address, process.pid if process else None, live, ready)
 
@@ -120,6 +124,9 @@ class LocalProcesses:
                 yield name
             self._record_path(name).unlink(missing_ok=True)
         self._addresses_path.unlink(missing_ok=True)
+
+    def _set_address(self, name: str) -> str:
+        return str(getattr(self._settings, f"{name}_address", ""))
 
     def _find(self, name: str) -> psutil.Process | None:
         try:
@@ -165,7 +172,8 @@ class LocalProcesses:
     def _addresses(self) -> dict[str, str]:
         if not self._addresses_path.exists():
             taken: set[int] = set()
-            allotted = {name: f"127.0.0.1:{free_port(port, taken)}" for name, port in PREFERRED_PORTS.items()}
+            preferred = PREFERRED_PORTS if self._settings.preferred_ports else dict.fromkeys(PREFERRED_PORTS, 0)
+            allotted = {name: f"127.0.0.1:{free_port(port, taken)}" for name, port in preferred.items()}
             self._addresses_path.write_text(json.dumps(allotted))
         addresses: dict[str, str] = json.loads(self._addresses_path.read_text())
         return addresses
@@ -204,10 +212,11 @@ def _kafka_answers(address: str) -> bool:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
-    if not _accepts_connections(address):  # kafka-python would try for a second, and leave its sockets open
-        return False
+    servers = address.split(",")
+    if not any(_accepts_connections(server) for server in servers):
+        return False  # kafka-python would try for a second, and leave its sockets open
     try:
-        admin = KafkaAdminClient(bootstrap_servers=address, bootstrap_timeout_ms=1000, request_timeout_ms=3000)
+        admin = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=1000, request_timeout_ms=3000)
         admin.close()
     except (KafkaError, OSError):
         return False

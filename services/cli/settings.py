@@ -24,6 +24,8 @@ class CliSettings(BaseSettings):
     """host:port of a features service that runs already."""
     ranking_address: str = ""
     """host:port of a ranking service that runs already."""
+    preferred_ports: bool = True
+    """Give local processes their usual ports where these are free; false picks any free ports."""
     items_topic: str = "items"
     """Topic of item events."""
     knowledge_provider: str = "embedded"

@@ -27,7 +27,7 @@ def start_processes(settings: CliSettings, names: Sequence[str], show: bool = Tr
         ready = ready or (name == "updater" and all(processes.status(other).live for other in INDEPENDENT))
         _wait(processes, name, ready)
         if show:
-            verb = "started" if name in started else "runs already"
+            verb = "started" if name in started else "is set" if processes.is_set(name) else "runs already"
             console.print(f"  {name} {verb} on {processes.address(name)}{'' if ready else ' (not ready yet)'}")
     if show and "ranking" in ordered and not promoted:
         console.print("  ranking waits for a model: `loreline train`, then `loreline models promote 1`", style="yellow")

@@ -19,7 +19,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def loreline(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command over a home folder."""
-    environment = os.environ | {"LORELINE_CLI_HOME": str(home), "COLUMNS": "120"}
+    environment = os.environ | {
+        "LORELINE_CLI_HOME": str(home),
+        "COLUMNS": "120",
+        "LORELINE_CLI_PREFERRED_PORTS": "false",
+    }
     command = [sys.executable, "-m", "services.cli", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=home)
 

@@ -64,18 +64,13 @@ class Line:
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """All processes on free ports over an empty home, with one promoted version that Triton scores."""
     home = tmp_path_factory.mktemp("home")
-    settings = CliSettings(home=home, knowledge_provider="catalogue")
+    settings = CliSettings(home=home, knowledge_provider="catalogue", preferred_ports=False)
     registry = ModelRegistry(settings.model_registry)
     register_version(registry, promote=True, knowledge=ENCODER_WIDTH)
     render(registry, home / "triton", "python")
-    taken: set[int] = set()
-    addresses = {f"LORELINE_CLI_{name.upper()}_ADDRESS": f"127.0.0.1:{free_port(0, taken)}" for name in NAMES}
     with running_triton(home / "triton") as triton, pytest.MonkeyPatch.context() as environment:
         environment.setenv("LORELINE_RANKING_TRITON_ADDRESS", triton.address)
         environment.setenv("LORELINE_UPDATER_SESSION_TIMEOUT_SECONDS", "6")
-        for name, address in addresses.items():
-            environment.setenv(name, address)
-        settings = CliSettings(home=home, knowledge_provider="catalogue")
         processes = start_processes(settings, NAMES, show=False)
         ranking, features = (
             kind(processes.address(name), timeout_seconds=10)

@@ -29,9 +29,9 @@ COMMANDS = [
 ]
 
 
-def loreline(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def loreline(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "services.cli", *arguments]
-    environment = {"LORELINE_CLI_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+    environment = {"LORELINE_CLI_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200", **variables}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
 
@@ -100,9 +100,18 @@ def test_a_taken_port_is_left_to_its_owner(tmp_path: Path) -> None:
 
 def test_the_broker_starts_answers_and_stops(tmp_path: Path) -> None:
     """Up waits until it answers; down ends it; a second down finds nothing."""
-    up = loreline(tmp_path, "up", "broker", "--json")
+    up = loreline(tmp_path, "up", "broker", "--json", LORELINE_CLI_PREFERRED_PORTS="false")
     states = {status["name"]: status["live"] for status in json.loads(up.stdout)}
     stopped = [json.loads(loreline(tmp_path, "down", "--json").stdout)["stopped"] for _ in range(2)]
 
     assert states["broker"] is True
     assert stopped == [["broker"], []]
+
+
+def test_a_service_whose_address_is_set_is_asked_and_never_started(tmp_path: Path, broker: str) -> None:
+    """Status shows it live without a process of ours, and down leaves it alone."""
+    up = json.loads(loreline(tmp_path, "up", "broker", "--json", LORELINE_CLI_BROKER_ADDRESS=broker).stdout)[0]
+    down = json.loads(loreline(tmp_path, "down", "--json", LORELINE_CLI_BROKER_ADDRESS=broker).stdout)
+
+    assert (up["address"], up["live"], up["pid"]) == (broker, True, None)
+    assert down["stopped"] == []
