@@ -24,7 +24,7 @@ def loreline(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "COLUMNS": "120",
         "LORELINE_CLI_PREFERRED_PORTS": "false",
     }
-    command = [sys.executable, "-m", "services.cli", *arguments]
+    command = [str(Path(sys.executable).with_name("loreline")), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=home)
 
 
