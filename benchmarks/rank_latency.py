@@ -161,9 +161,7 @@ def _print(milliseconds: dict[str, list[float]], answers: dict[str, list[Ranked]
     base = float(np.median(milliseconds["in-process, knowledge off"]))
     print(f"Rank of {CANDIDATES} candidates, history {HISTORY}, {rounds} rounds, one serial client")
     print(describe_machine())
-    print(
-        f"{'variant':28} {'p50 ms':>7} {'p95 ms':>7} {'ratio':>6}   service: user read, item read, score, total (p50 ms)"
-    )
+    print(f"{'variant':28} {'p50 ms':>7} {'p95 ms':>7} {'ratio':>6}   service: user, items, score, total (p50 ms)")
     for name, values in milliseconds.items():
         stages = [
             float(np.median([answer.timings_ms[stage] for answer in answers[name]]))
