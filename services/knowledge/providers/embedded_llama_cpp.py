@@ -1,4 +1,6 @@
-"""The embedded model by llama.cpp: about twice as fast as by PyTorch, but its package builds for minutes.
+"""The embedded model by llama.cpp: it loads in a second and answers a single question sooner than PyTorch does.
+
+Over batches both write about as fast (benchmarks/embedded_runtimes.py), and its package builds for minutes.
 
 Needs the extra `local-llm`. Same model file and prompts as `embedded`, other arithmetic: texts may differ.
 """
