@@ -81,7 +81,6 @@ def train_version(settings: CliSettings, dataset: Dataset, config: TrainingConfi
     """Train and register the next version, with a progress bar. Raises BadInput, NotReady."""
     registry = ModelRegistry(settings.model_registry)
     with _training_errors(), _progress(show) as bar:
-        stage = bar.add_task("", total=None)
         epochs = {name: bar.add_task(f"knowledge {name}", total=config.epochs, visible=False) for name in ("off", "on")}
 
         def on_epoch(name: str, epoch: Epoch) -> None:
@@ -89,7 +88,8 @@ def train_version(settings: CliSettings, dataset: Dataset, config: TrainingConfi
             bar.update(epochs[name], completed=epoch.number, description=text, visible=True)
 
         def on_stage(text: str) -> None:
-            bar.update(stage, description=text)
+            if show:
+                bar.console.print(f"  {text}")
 
         return run_training(dataset, settings.feature_directory, registry, config, on_stage, on_epoch)
 
