@@ -1,0 +1,128 @@
+"""What stands in the docs' code blocks works: item lines are items, requests fit the contracts, Python runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import create_autospec
+
+import kafka
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pool, json_format, message_factory
+from grpc_health.v1 import health_pb2
+from kafka import KafkaConsumer
+
+import loreline.client
+from loreline.client import Ranked, RankingClient
+from loreline.ranking.v1 import ranking_pb2
+from services.cli.item_files import read_items
+from services.updater.events import Upsert, decode
+from services.updater.settings import UpdaterSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRACTS = (health_pb2, ranking_pb2)  # loaded, so that the descriptor pool knows their methods
+
+
+def blocks(language: str) -> list[Any]:
+    """Every fenced block of a language, named by its page and place."""
+    found = []
+    for page in PAGES:
+        code = re.findall(
+            rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+        found += [pytest.param(text, id=f"{page.stem}-{number}") for number, text in enumerate(code)]
+    return found
+
+
+@pytest.mark.parametrize("block", blocks("json"))
+def test_an_item_line_is_one_that_publish_takes(block: str, tmp_path: Path) -> None:
+    """Each JSON block is a file for `loreline items publish`."""
+    file = tmp_path / "items.jsonl"
+    file.write_text(block, encoding="utf-8")
+    assert len(read_items(file)) == len(block.strip().splitlines())
+
+
+def grpcurl_calls() -> list[Any]:
+    """(request, service/method) of every grpcurl line."""
+    calls: list[Any] = []
+    for block in blocks("bash"):
+        for line in block.values[0].replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["grpcurl"]:
+                calls.append(pytest.param(words[words.index("-d") + 1], words[-1], id=f"{block.id}-{len(calls)}"))
+    return calls
+
+
+@pytest.mark.parametrize(("request_json", "path"), grpcurl_calls())
+def test_a_grpcurl_request_fits_its_method(request_json: str, path: str) -> None:
+    """The method exists, and its request has every field that is named."""
+    service, method = path.split("/")
+    found = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(method)
+    message = message_factory.GetMessageClass(found.input_type)()
+    json_format.Parse(request_json, message)
+    assert (
+        json.loads(request_json).keys()
+        <= json_format.MessageToDict(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        ).keys()
+    )
+
+
+RANKED = Ranked(["50"], np.array([0.9], dtype=np.float32), [True], [], "1", "KNOWN", {"total": 1.0}, "a")
+
+
+class RecordingProducer:
+    """Stands for Kafka's producer and decodes, as the updater does, what it is given."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        assert ":" in bootstrap_servers
+
+    def send(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        """Check the record."""
+        assert topic == "items"
+        assert isinstance(decode(key, value, dict(headers), 1 << 20), Upsert)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class OneLetterConsumer:
+    """Stands for Kafka's consumer: it holds one dead letter."""
+
+    def __init__(self, topic: str, **settings: object) -> None:
+        assert topic == UpdaterSettings.model_fields["dead_letter_topic"].default
+        assert settings.keys() <= KafkaConsumer.DEFAULT_CONFIG.keys()
+
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        headers = [("dead-letter-reason", b"EMPTY"), ("dead-letter-detail", b"value: must hold an event")]
+        yield SimpleNamespace(key=b"my-1", value=b"", headers=headers)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_a_python_block_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stand-ins for what is behind the network alone."""
+    ranking = create_autospec(RankingClient)  # refuses calls that the real one would refuse
+    instance = ranking.return_value
+    instance.__enter__.return_value = instance
+    instance.rank.return_value = RANKED
+    monkeypatch.setattr(loreline.client, "RankingClient", ranking)
+    monkeypatch.setattr(kafka, "KafkaProducer", RecordingProducer)
+    monkeypatch.setattr(kafka, "KafkaConsumer", OneLetterConsumer)
+    exec(compile(block, "docs", "exec"), {"__name__": "docs"})
+
+
+def test_blocks_were_found() -> None:
+    """None of the tests above may pass by having nothing to look at."""
+    assert blocks("json")
+    assert grpcurl_calls()
+    assert len(blocks("python")) >= 3
