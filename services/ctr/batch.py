@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from services.ctr.layers.mlp import masked_mean
+
 PADDING = 0  # index of the padding row of every vocabulary
 
 
@@ -48,6 +50,14 @@ class Embedded(NamedTuple):
     mask: Tensor  # (B, L), 1 where an entry is
 
 
+def knowledge_fields(batch: RankingBatch, has_knowledge: bool) -> list[Tensor]:
+    """The augmented item and user vectors, (B, C, A) each; none where the network has no knowledge fields."""
+    if not has_knowledge:
+        return []
+    user = batch.user_augmented.unsqueeze(1).expand(-1, batch.item_id.shape[1], -1)  # (B, C, A)
+    return [batch.item_augmented, user]
+
+
 class FeatureEmbedding(nn.Module):
     """Embeds item ids, item fields and ratings; candidates and history share the tables.
 
@@ -74,3 +84,42 @@ class FeatureEmbedding(nn.Module):
     def _embed(self, item_id: Tensor, fields: Tensor) -> Tensor:
         parts = [self.item(item_id), *[table(fields[..., f]) for f, table in enumerate(self.fields)]]
         return torch.cat(parts, dim=-1)
+
+
+class Fields(NamedTuple):
+    """A candidate's fields, all of one width D."""
+
+    plain: Tensor  # (B, C, N, D): candidate's id and fields; the history's mean id, fields and rating
+    knowledge: Tensor  # (B, C, 2, D), or (B, C, 0, D) without knowledge
+
+
+class FieldEmbedding(nn.Module):
+    """Embeds a batch as fields for networks that cross them; a history enters by its mean (spec of KAR's backbones).
+
+    `plain_count` is N = (1 + F) + (2 + F). Raises ValueError when knowledge has another width than the embeddings: its
+    two vectors are fields like the others.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        super().__init__()
+        if spec.augmented_width not in (0, spec.embedding_width):
+            raise ValueError(
+                f"augmented_width must be 0 or the embedding width {spec.embedding_width}, is {spec.augmented_width}"
+            )
+        self.embedding = FeatureEmbedding(spec)
+        self.width, self.has_knowledge = spec.embedding_width, spec.augmented_width > 0
+        self.plain_count = 3 + 2 * len(spec.field_counts)
+        self.count = self.plain_count + 2 * self.has_knowledge
+
+    def forward(self, batch: RankingBatch) -> Fields:
+        """The fields of every candidate."""
+        items, history, mask = self.embedding(batch)
+        mean = masked_mean(history, mask).unsqueeze(1).expand(-1, items.shape[1], -1)  # (B, C, V)
+        row = torch.cat([items, mean], dim=-1)
+        plain = row.view(*row.shape[:2], self.plain_count, self.width)  # (B, C, N, D)
+        known = knowledge_fields(batch, self.has_knowledge)
+        return Fields(plain, torch.stack(known, dim=2) if known else plain[:, :, :0])
+
+    def all(self, batch: RankingBatch) -> Tensor:
+        """(B, C, count, D): the plain fields, then knowledge as two more."""
+        return torch.cat(self(batch), dim=2)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from services.ctr.batch import FeatureEmbedding, FeatureSpec, RankingBatch
-from services.ctr.layers import MLP, TargetAttention, initialise
+from services.ctr.batch import FeatureEmbedding, FeatureSpec, RankingBatch, knowledge_fields
+from services.ctr.layers import LogitHead, TargetAttention, initialise
 
 
 class DIN(nn.Module):
@@ -31,17 +31,12 @@ class DIN(nn.Module):
         self.embedding = FeatureEmbedding(spec)
         self.history = nn.Linear(width + spec.embedding_width, width)
         self.attention = TargetAttention(width, attention_hidden)
-        self.mlp = MLP([2 * width + 2 * spec.augmented_width, *hidden], dropout)
-        self.logit = nn.Linear(hidden[-1], 1)
+        self.head = LogitHead(2 * width + 2 * spec.augmented_width, hidden, dropout)
         initialise(self)
 
     def forward(self, batch: RankingBatch) -> Tensor:
         """Logits (B, C)."""
         items, history, mask = self.embedding(batch)
         interest = self.attention(items, self.history(history), mask)  # (B, C, W)
-        fields = [interest, items]
-        if self.knowledge:
-            user = batch.user_augmented.unsqueeze(1).expand(-1, items.shape[1], -1)  # (B, C, A)
-            fields += [batch.item_augmented, user]
-        logits: Tensor = self.logit(self.mlp(torch.cat(fields, dim=-1)))  # (B, C, 1)
-        return logits.squeeze(-1)
+        logits: Tensor = self.head(torch.cat([interest, items, *knowledge_fields(batch, self.knowledge)], dim=-1))
+        return logits

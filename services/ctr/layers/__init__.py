@@ -1,7 +1,23 @@
-"""Layers that several backbones share."""
+"""Layers that several networks share."""
 
-from services.ctr.layers.attention import TargetAttention
+from services.ctr.layers.attention import SelfAttention, TargetAttention
+from services.ctr.layers.crossing import CompressedInteraction, MatrixCross, VectorCross, factorisation_machine
 from services.ctr.layers.dice import Dice
-from services.ctr.layers.mlp import MLP, initialise
+from services.ctr.layers.gru import AttentionalGRU, EvolutionGate
+from services.ctr.layers.mlp import MLP, LogitHead, initialise, masked_mean
 
-__all__ = ["MLP", "Dice", "TargetAttention", "initialise"]
+__all__ = [
+    "MLP",
+    "AttentionalGRU",
+    "CompressedInteraction",
+    "Dice",
+    "EvolutionGate",
+    "LogitHead",
+    "MatrixCross",
+    "SelfAttention",
+    "TargetAttention",
+    "VectorCross",
+    "factorisation_machine",
+    "initialise",
+    "masked_mean",
+]

@@ -1,4 +1,4 @@
-"""DIN's attention of a candidate over a user's history, factored so that the history half is computed once a user."""
+"""Attention of a candidate over a history, and of a set over itself."""
 
 from __future__ import annotations
 
@@ -46,3 +46,29 @@ class TargetAttention(nn.Module):
             product_part = torch.einsum("bcd,bldh->bclh", candidates, product_matrix)  # (B, C, L, H)
         pairs: Tensor = query_part.unsqueeze(2) + key_part.unsqueeze(1) + product_part
         return pairs
+
+
+class SelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention of a set over itself (arXiv 1706.03762, section 3.2).
+
+    (B, N, D) to (B, N, D); entries whose mask is 0 are attended by none. Without positions it is equivariant to the
+    order of the set. A set without any entry gives zeros.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} must be a multiple of heads {heads}")
+        self.heads = heads
+        self.project = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Attend within `values` (B, N, D) where `mask` (B, N) is 1."""
+        split = self.project(values).unflatten(-1, (3, self.heads, -1))  # (B, N, 3, H, D/H)
+        query, key, value = (part.transpose(1, 2) for part in split.unbind(dim=2))  # (B, H, N, D/H)
+        scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5  # (B, H, N, N)
+        there = mask[:, None, None, :]  # (B, 1, 1, N)
+        weights = torch.softmax(scores.masked_fill(there == 0, -1e9), dim=-1) * there
+        attended: Tensor = self.output((weights @ value).transpose(1, 2).flatten(-2))  # (B, N, D)
+        return attended

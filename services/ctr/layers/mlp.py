@@ -25,6 +25,20 @@ class MLP(nn.Sequential):
         super().__init__(*layers)
 
 
+class LogitHead(nn.Module):
+    """MLP with ReLU and one output: (..., width) to logits (...)."""
+
+    def __init__(self, width: int, hidden: Sequence[int], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.mlp = MLP([width, *hidden], dropout)
+        self.logit = nn.Linear(hidden[-1], 1)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Logits (...) of values (..., width)."""
+        logits: Tensor = self.logit(self.mlp(values))
+        return logits.squeeze(-1)
+
+
 def initialise(network: nn.Module) -> None:
     """Xavier-normal weights for every Linear and Embedding, zero biases, zero padding rows."""
     for module in network.modules():

@@ -19,7 +19,20 @@ from services.trainer.export import Scorer, export
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 KNOWLEDGE = 12
-GOLDEN = {"din": [[0.0046930, -0.2472973, 0.2048251]]}
+GOLDEN = {
+    "din": [[0.004693, -0.2472973, 0.2048251]],
+    "dien": [[0.1524472, 0.001174, 0.0567953]],
+    "dien-gru": [[0.148091, 0.0010785, 0.0503185]],
+    "dien-agru": [[0.1539641, 0.0030948, 0.0515093]],
+    "dien-augru": [[0.1505111, 0.0005116, 0.0544911]],
+    "dcn": [[0.535813, 0.3556055, 0.4696721]],
+    "dcnv2": [[-0.3142555, -0.5789019, -0.5447657]],
+    "deepfm": [[0.2850792, 3.1459022, -0.0678742]],
+    "xdeepfm": [[0.271145, -0.0036035, 0.2412022]],
+    "autoint": [[-0.0592333, -0.037837, -0.0753598]],
+    "fibinet": [[-0.1290547, -0.11554, -0.1347473]],
+    "fignn": [[-3.1212497, -2.8101387, -4.3942833]],
+}
 
 
 def batch(users: int, candidates: int, history: int = 6, seed: int = 0) -> RankingBatch:
