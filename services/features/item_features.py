@@ -125,12 +125,14 @@ class ItemFeatures:
             self._store, "item_knowledge", self._ledger.subjects_with_knowledge("item", lacking_version)
         )
 
-    def put_augmented(self, version: str, item_ids: Sequence[str], vectors: npt.NDArray[np.float32]) -> int:
+    def put_augmented(
+        self, version: str, item_ids: Sequence[str], vectors: npt.NDArray[np.float32], serving: str = ""
+    ) -> int:
         """Store (N, A) augmented vectors of one version; items deleted or without knowledge are passed over."""
         with self._writing:
             known = self._ledger.items(item_ids)
             states = [
-                _with_version(state, version, vector)
+                _with_version(state, version, vector, serving)
                 for item_id, vector in zip(item_ids, vectors, strict=True)
                 if (state := known.get(item_id)) and state.knowledge_event_id
             ]
@@ -172,8 +174,8 @@ def vector_pages(store: OnlineStore, view: str, subject_ids: Sequence[str]) -> I
             yield VectorPage([i for i, _ in of_encoder], encoder, np.stack([vector for _, vector in of_encoder]))
 
 
-def _with_version(state: ItemState, version: str, vector: npt.NDArray[np.float32]) -> ItemState:
-    augmented = ordering.with_version(state.packed.augmented, version, vector)
+def _with_version(state: ItemState, version: str, vector: npt.NDArray[np.float32], serving: str) -> ItemState:
+    augmented = ordering.with_version(state.packed.augmented, version, vector, serving)
     return replace(state, packed=replace(state.packed, augmented=augmented))
 
 

@@ -112,11 +112,16 @@ def with_preferences(state: UserState, event: Stamp, vectors: KnowledgeVectors) 
 
 
 def with_version(
-    augmented: dict[str, npt.NDArray[np.float32]], version: str, vector: npt.NDArray[np.float32]
+    augmented: dict[str, npt.NDArray[np.float32]], version: str, vector: npt.NDArray[np.float32], serving: str = ""
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """The augmented vectors with one version's vector set, the newest last; the oldest beyond two are dropped."""
-    others = {name: kept for name, kept in augmented.items() if name != version}
-    newest = {**others, version: vector}
+    """The augmented vectors with one version's vector set, the newest last.
+
+    Beyond two the oldest are dropped, but never those of the version that is `serving`: after a rollback it is not the
+    newest.
+    """
+    others = {name: kept for name, kept in augmented.items() if name not in {version, serving}}
+    served = {serving: augmented[serving]} if serving in augmented else {}
+    newest = {**others, **served, version: vector}
     return dict(list(newest.items())[-KEPT_VERSIONS:])
 
 

@@ -109,7 +109,9 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         """See the contract."""
         vectors = requests.augmented_vectors(request)
         subjects = self._subjects(request.subject)
-        stored = subjects.put_augmented(request.model_version, list(request.subject_ids), vectors)
+        stored = subjects.put_augmented(
+            request.model_version, list(request.subject_ids), vectors, request.serving_version
+        )
         return features_pb2.PutAugmentedResponse(stored=stored)
 
     def Watch(

@@ -80,12 +80,14 @@ class UserFeatures:
         users = self._ledger.subjects_with_knowledge("user", lacking_version)
         yield from vector_pages(self._store, "user_knowledge", users)
 
-    def put_augmented(self, version: str, user_ids: Sequence[str], vectors: npt.NDArray[np.float32]) -> int:
+    def put_augmented(
+        self, version: str, user_ids: Sequence[str], vectors: npt.NDArray[np.float32], serving: str = ""
+    ) -> int:
         """Store (N, A) augmented vectors of one version; users without knowledge are passed over."""
         with self._writing:
             known = self._ledger.users(user_ids)
             states = [
-                _with_version(state, version, vector)
+                _with_version(state, version, vector, serving)
                 for user_id, vector in zip(user_ids, vectors, strict=True)
                 if (state := known.get(user_id)) and state.knowledge
             ]
@@ -101,8 +103,8 @@ class UserFeatures:
         self._ledger.put_users(states)
 
 
-def _with_version(state: UserState, version: str, vector: npt.NDArray[np.float32]) -> UserState:
-    augmented = ordering.with_version(state.packed.augmented, version, vector)
+def _with_version(state: UserState, version: str, vector: npt.NDArray[np.float32], serving: str) -> UserState:
+    augmented = ordering.with_version(state.packed.augmented, version, vector, serving)
     return replace(state, packed=replace(state.packed, augmented=augmented))
 
 

@@ -30,11 +30,9 @@ def promote(
 
     Raises NoSuchVersion, EncoderMismatch (nothing was changed for readers), loreline.client.ClientError.
     """
-    encoder = registry.manifest(version).encoder
-    adapted = sum(_adapt(subject, version, encoder, features, embedding, progress) for subject in SUBJECTS)
+    adapted = _adapt_all(version, registry, features, embedding, progress)
     registry.promote(version)
-    late = sum(_adapt(subject, version, encoder, features, embedding, progress) for subject in SUBJECTS)
-    return adapted + late
+    return adapted + _adapt_all(version, registry, features, embedding, progress)
 
 
 def rollback(registry: ModelRegistry, features: FeaturesClient, embedding: EmbeddingClient, progress: Progress) -> str:
@@ -46,10 +44,18 @@ def rollback(registry: ModelRegistry, features: FeaturesClient, embedding: Embed
     return previous
 
 
+def _adapt_all(
+    version: str, registry: ModelRegistry, features: FeaturesClient, embedding: EmbeddingClient, progress: Progress
+) -> int:
+    encoder, serving = registry.manifest(version).encoder, registry.active() or ""
+    return sum(_adapt(subject, version, encoder, serving, features, embedding, progress) for subject in SUBJECTS)
+
+
 def _adapt(
     subject: Literal["item", "user"],
     version: str,
     encoder: str,
+    serving: str,
     features: FeaturesClient,
     embedding: EmbeddingClient,
     progress: Progress,
@@ -62,6 +68,6 @@ def _adapt(
                 "encode the stored texts again, or train a version on the new encoder"
             )
         augmented, _ = embedding.adapt(subject, page.vectors, version)
-        stored += features.put_augmented(subject, version, page.subject_ids, augmented)
+        stored += features.put_augmented(subject, version, page.subject_ids, augmented, serving)
         progress(subject, len(page.subject_ids))
     return stored

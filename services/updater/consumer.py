@@ -60,7 +60,8 @@ class StageConsumer:
     max_attempts: int
     backoff: wait_random_exponential
     stopping: threading.Event
-    attempts: int = field(default=0, init=False)
+    failures: int = field(default=0, init=False)  # of the batch at hand, but for those that only mean to wait
+    pauses: int = field(default=0, init=False)  # since a batch went through
 
     def run(self) -> None:
         """Work until `stopping` is set, then leave the group."""
@@ -77,7 +78,7 @@ class StageConsumer:
         except Exception as error:
             self._try_again_later(records, error)
         else:
-            self.attempts = 0
+            self.failures = self.pauses = 0
             self._commit(records)
 
     def _handle(self, records: Sequence[ConsumerRecord]) -> None:
@@ -87,7 +88,7 @@ class StageConsumer:
         except WAIT:
             raise
         except Exception as error:
-            if self.attempts + 1 < self.max_attempts:
+            if self.failures + 1 < self.max_attempts:
                 raise
             log.warning("handling records one by one", stage=self.stage.name, error=repr(error))
             poisons = self._handle_singly([event for _, event in good])
@@ -121,12 +122,13 @@ class StageConsumer:
 
     def _bury(self, letters: Sequence[tuple[ConsumerRecord, PoisonEvent]]) -> None:
         for record, poison in letters:
-            self.dead_letters.put(record, poison, self.stage.name, self.attempts + 1)
+            self.dead_letters.put(record, poison, self.stage.name, self.failures + 1)
 
     def _try_again_later(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
-        self.attempts += 1
-        pause = self.backoff(_attempt(self.attempts))
-        log.warning("will try again", stage=self.stage.name, attempt=self.attempts, pause=pause, error=repr(error))
+        self.failures += not isinstance(error, WAIT)
+        self.pauses += 1
+        pause = self.backoff(_attempt(self.pauses))
+        log.warning("will try again", stage=self.stage.name, attempt=self.pauses, pause=pause, error=repr(error))
         self._rewind(records)
         self.stopping.wait(pause)
 

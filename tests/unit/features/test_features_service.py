@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -156,6 +157,20 @@ class TestPromotion:
         for version in ("2", "3"):
             features.client.put_augmented("item", version, ["m1"], np.ones((1, 4), dtype=np.float32))
         assert list(features.client.items(["m1"]).items[0].augmented) == ["2", "3"]
+
+    @pytest.mark.parametrize("subject", ["item", "user"])
+    def test_the_served_version_stays_after_a_rollback(
+        self, features: Features, subject: Literal["item", "user"]
+    ) -> None:
+        """It is the oldest then, and yet what every request reads until the next promotion is through."""
+        features.client.put_contents([(stamp("e1"), film())])
+        features.client.put_knowledge([(stamp("e1"), "m1", vectors())])
+        features.client.put_user_knowledge("m1", stamp("k1"), vectors())
+        for version in ("2", "3"):
+            features.client.put_augmented(subject, version, ["m1"], np.ones((1, 4), dtype=np.float32), "1")
+        client = features.client
+        stored = client.items(["m1"]).items[0] if subject == "item" else client.user("m1").user
+        assert set(stored.augmented) == {"1", "3"}
 
     def test_subjects_that_are_gone_or_without_knowledge_are_passed_over(self, features: Features) -> None:
         """A promotion races with removals and must not bring anything back."""

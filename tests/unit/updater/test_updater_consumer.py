@@ -190,6 +190,26 @@ def test_a_dependency_that_comes_back_gets_the_waiting_records(line: Line) -> No
     assert line.dead_letters(0) == []
 
 
+def test_an_outage_does_not_use_up_the_tries_of_a_record(line: Line) -> None:
+    """What fails once after a long outage is tried again like any other."""
+    tries: list[int] = []
+
+    def away_then_one_fault(ids: Sequence[str]) -> None:
+        tries.append(len(ids))
+        if len(tries) <= 6:
+            raise ServiceUnavailableError("UNAVAILABLE", "features does not answer", [])
+        if len(tries) == 7:
+            raise RuntimeError("content has not come yet")
+
+    stage = RecordingStage(fail=away_then_one_fault)
+    line.publish_items("1")
+    with line.consuming(stage):
+        wait_for(lambda: bool(stage.handled))
+
+    assert stage.handled == ["1"]
+    assert line.dead_letters(0) == []
+
+
 def test_what_cannot_be_decoded_becomes_a_dead_letter_with_its_bytes_and_reason(line: Line) -> None:
     """The good records around it are handled, and the poison is kept as it came."""
     stage = RecordingStage()

@@ -204,14 +204,19 @@ class FeaturesClient(Client):
         model_version: str,
         subject_ids: Sequence[str],
         vectors: npt.NDArray[np.float32],
+        serving_version: str = "",
     ) -> int:
-        """Store (N, A) augmented vectors of one model version; returns how many were stored. Raises ClientError."""
+        """Store (N, A) augmented vectors of one model version; returns how many were stored.
+
+        The vectors of `serving_version` stay beside them, whatever was promoted before. Raises ClientError.
+        """
         request = features_pb2.PutAugmentedRequest(
             subject=_SUBJECTS[subject],
             model_version=model_version,
             subject_ids=subject_ids,
             dimension=vectors.shape[1],
             vectors=vectors.ravel(),
+            serving_version=serving_version,
         )
         with client_errors():
             return int(self._stub.PutAugmented(request, timeout=self.timeout_seconds).stored)
