@@ -19,6 +19,7 @@ from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.publishing import publish
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
+from services.cli.evaluation import evaluate
 from services.cli.training import build, data_app, train
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.command("train")(train)
+app.command("evaluate")(evaluate)
 knowledge_app.command("build")(build)
 
 ItemIds = Annotated[list[str], typer.Argument(help="Ids of the items.")]

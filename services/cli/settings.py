@@ -46,6 +46,11 @@ class CliSettings(BaseSettings):
         return self.home.absolute() / "models"
 
     @property
+    def checkpoint_directory(self) -> Path:
+        """States of a training that is not through yet."""
+        return self.home.absolute() / "checkpoints"
+
+    @property
     def run_directory(self) -> Path:
         """Process records, addresses and logs."""
         return self.home.absolute() / "run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,18 +68,25 @@ def build(
 
 def train(
     config: Annotated[str, typer.Option(help="Name of a shipped training config, or a YAML file.")] = "din",
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder to write metrics into, for TensorBoard.")] = None,
+    checkpoint_steps: Annotated[
+        int, typer.Option(min=0, help="Write a checkpoint after so many steps too, not only after each epoch.")
+    ] = 0,
     json_output: JsonOption = False,
 ) -> None:
     """Train the backbone without and with knowledge, show both, and register the second as the next version.
 
-    Nothing is served by it until `loreline models promote VERSION`.
+    A run that was broken off goes on when the same command is given again. Nothing is served by the new version until
+    `loreline models promote VERSION`.
     """
     with exit_codes():
         from services.cli.training_steps import loaded_dataset, print_report, read_training_config, train_version
 
         settings = CliSettings()
         chosen = read_training_config(config)
-        report = train_version(settings, loaded_dataset(settings), chosen, show=not json_output)
+        report = train_version(
+            settings, loaded_dataset(settings), chosen, tensorboard, checkpoint_steps, show=not json_output
+        )
         if json_output:
             output.print_json(report)
             return

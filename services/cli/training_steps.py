@@ -6,10 +6,12 @@ Imported only when one of them runs: PyTorch, Feast and pandas take seconds to l
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from loreline.client import EmbeddingClient, KnowledgeClient
 from services.cli import output
@@ -24,8 +26,9 @@ from services.trainer.config import InvalidConfig, TrainingConfig, read_config
 from services.trainer.datasets import DATASETS, Dataset
 from services.trainer.datasets.dataset import newest_items
 from services.trainer.loop import Epoch
+from services.trainer.loop import Progress as Standing
 from services.trainer.samples import EmptySplit
-from services.trainer.training import Report
+from services.trainer.training import Report, Watcher
 from services.trainer.training import train as run_training
 from services.wheel_assets import AssetUnavailable
 
@@ -63,7 +66,7 @@ def build_knowledge(settings: CliSettings, dataset: Dataset, provider: str) -> t
         KnowledgeClient(processes.address("knowledge"), KNOWLEDGE_TIMEOUT_SECONDS) as knowledge,
         EmbeddingClient(processes.address("embedding"), KNOWLEDGE_TIMEOUT_SECONDS) as embedding,
         _progress() as bar,
-        _training_errors(),
+        training_errors(),
     ):
         of_items = bar.add_task("items: text, then vector", total=len(dataset.items))
         of_users = bar.add_task("users: text, then vector", total=len(histories))
@@ -77,21 +80,54 @@ def build_knowledge(settings: CliSettings, dataset: Dataset, provider: str) -> t
     return len(items), len(users)
 
 
-def train_version(settings: CliSettings, dataset: Dataset, config: TrainingConfig, show: bool = True) -> Report:
-    """Train and register the next version, with a progress bar. Raises BadInput, NotReady."""
-    registry = ModelRegistry(settings.model_registry)
-    with _training_errors(), _progress(show) as bar:
-        epochs = {name: bar.add_task(f"knowledge {name}", total=config.epochs, visible=False) for name in ("off", "on")}
+def train_version(
+    settings: CliSettings,
+    dataset: Dataset,
+    config: TrainingConfig,
+    tensorboard: Path | None = None,
+    checkpoint_steps: int = 0,
+    show: bool = True,
+) -> Report:
+    """Train and register the next version, with a progress bar. Raises BadInput, NotReady.
 
-        def on_epoch(name: str, epoch: Epoch) -> None:
-            text = f"knowledge {name}: validation AUC {epoch.validation['auc']:.4f}"
-            bar.update(epochs[name], completed=epoch.number, description=text, visible=True)
+    A run that was broken off goes on from its checkpoints; they go when the version is registered.
+    """
+    registry, checkpoints = ModelRegistry(settings.model_registry), settings.checkpoint_directory
+    with training_errors(), progress_watcher(config, show) as watcher:
+        if tensorboard:
+            from services.trainer.tensorboard import with_tensorboard
+
+            watcher = with_tensorboard(watcher, tensorboard)
+        report = run_training(
+            dataset, settings.feature_directory, registry, config, watcher, checkpoints, checkpoint_steps
+        )
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return report
+
+
+@contextmanager
+def progress_watcher(config: TrainingConfig, show: bool = True) -> Iterator[Watcher]:
+    """Shows a bar for each network, with its samples/s and the metric that decides."""
+    with _progress(show) as bar:
+        networks: dict[str, TaskID] = {}
+        decided: dict[str, str] = {}
 
         def on_stage(text: str) -> None:
+            networks.clear()
             if show:
                 bar.console.print(f"  {text}")
 
-        return run_training(dataset, settings.feature_directory, registry, config, on_stage, on_epoch)
+        def on_progress(name: str, at: Standing) -> None:
+            if name not in networks:
+                networks[name] = bar.add_task("", total=at.total * config.epochs)
+            text = f"knowledge {name}, {at.samples_per_second:,.0f} samples/s{decided.get(name, '')}"
+            bar.update(networks[name], completed=(at.epoch - 1) * at.total + at.done, description=text)
+
+        def on_epoch(name: str, epoch: Epoch) -> None:
+            metric = next(iter(epoch.validation))
+            decided[name] = f", validation {metric} {epoch.validation[metric]:.4f}"
+
+        yield Watcher(on_stage, on_epoch, on_progress)
 
 
 def print_report(report: Report) -> None:
@@ -140,7 +176,7 @@ def _refuse_while_features_runs(settings: CliSettings) -> None:
 
 
 @contextmanager
-def _training_errors() -> Iterator[None]:
+def training_errors() -> Iterator[None]:
     try:
         yield
     except (offline_store.KnowledgeNotLoaded, EmptySplit, bulk_knowledge.KnowledgeMissing) as error:

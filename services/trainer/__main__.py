@@ -1,8 +1,15 @@
-"""The training job: one run over the offline store, registered as the next version. It promotes nothing."""
+"""The training job: one run over the offline store, registered as the next version. It promotes nothing.
+
+Started by torchrun, its processes share each batch; the first one reports and registers.
+"""
 
 from __future__ import annotations
 
+import os
+
 import structlog
+import torch
+from torch import distributed
 
 from services.model_registry import ModelRegistry
 from services.runtime.logs import configure_logs
@@ -14,7 +21,7 @@ from services.trainer.loop import Epoch
 from services.trainer.offline_store import KnowledgeNotLoaded
 from services.trainer.samples import EmptySplit
 from services.trainer.settings import TrainerSettings
-from services.trainer.training import train
+from services.trainer.training import Watcher, train
 
 log = structlog.get_logger(__name__)
 
@@ -25,15 +32,46 @@ def main() -> None:
     configure_logs("trainer", settings.log_level)
     if settings.dataset not in DATASETS:
         refuse_to_start(f"LORELINE_TRAINER_DATASET: must be one of {', '.join(DATASETS)}; is {settings.dataset!r}")
+    first = _join_processes()
     try:
         config = read_config(settings.config)
         dataset = DATASETS[settings.dataset]()
         dataset = dataset.without_items({item.item_id for item in newest_items(dataset, settings.held_out_items)})
-        registry = ModelRegistry(settings.model_registry)
-        report = train(dataset, settings.feature_directory, registry, config, _log_stage, _log_epoch)
+        report = train(
+            dataset,
+            settings.feature_directory,
+            ModelRegistry(settings.model_registry),
+            config,
+            _logger(settings) if first else Watcher(),
+            settings.checkpoint_directory,
+            settings.checkpoint_steps,
+        )
     except (InvalidConfig, KnowledgeNotLoaded, EmptySplit, ValueError) as error:
         refuse_to_start(str(error))
-    log.info("registered", **vars(report))
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    if first:
+        log.info("registered", **vars(report))
+
+
+def _join_processes() -> bool:
+    """Join the other processes if torchrun started this one; whether this is the first."""
+    if "LOCAL_RANK" not in os.environ:
+        return True
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if gpu else "gloo")
+    return distributed.get_rank() == 0
+
+
+def _logger(settings: TrainerSettings) -> Watcher:
+    if settings.tensorboard_directory is None:
+        return Watcher(_log_stage, _log_epoch)
+    from services.trainer.tensorboard import with_tensorboard
+
+    return with_tensorboard(Watcher(_log_stage, _log_epoch), settings.tensorboard_directory)
 
 
 def _log_stage(stage: str) -> None:
@@ -41,7 +79,14 @@ def _log_stage(stage: str) -> None:
 
 
 def _log_epoch(network: str, epoch: Epoch) -> None:
-    log.info("epoch", knowledge=network, number=epoch.number, loss=epoch.loss, **epoch.validation)
+    log.info(
+        "epoch",
+        knowledge=network,
+        number=epoch.number,
+        loss=epoch.loss,
+        samples_per_second=round(epoch.samples_per_second),
+        **epoch.validation,
+    )
 
 
 if __name__ == "__main__":

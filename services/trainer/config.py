@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.trainer.samples import Protocol
 
 FOLDER = Path(__file__).with_name("configs")
 
@@ -19,14 +22,26 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    task: Literal["click-through", "re-ranking"] = "click-through"
+    """Scores of single candidates, which are served; or the order of lists, which is evaluated alone."""
     backbone: str
+    """A backbone by name; a re-ranker for the task of re-ranking."""
+    backbone_options: dict[str, Any] = {}
+    """The backbone's own sizes by the names of its constructor; what is not named keeps its default."""
     embedding_width: int = Field(ge=1)
     history_length: int = Field(ge=1, le=512)
     dropout: float = Field(ge=0, lt=1)
+    adaptor: Literal["hea", "moe", "mlp"] = "hea"
+    """Hybrid experts; or, for ablations, one mixture for both sides, or one plain MLP."""
+    adaptor_sides: Literal["both", "item", "user"] = "both"
+    """Whose knowledge is used."""
     shared_experts: int = Field(ge=1)
     dedicated_experts: int = Field(ge=1)
     knowledge_dropout: float = Field(ge=0, lt=1)
     id_dropout: float = Field(ge=0, lt=1)
+    protocol: Protocol = "by-time"
+    split_seed: int = 1
+    """Deals users out to the parts of `by-user`; it is not `seed`, so that seeds share their test part."""
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
@@ -34,6 +49,16 @@ class TrainingConfig(BaseModel):
     patience: int = Field(ge=1)
     gradient_norm: float = Field(gt=0)
     seed: int
+    list_loss: Literal["cross-entropy", "attention"] = "cross-entropy"
+    """Re-ranking: binary cross entropy of each candidate, or of the list's softmax against its labels' shares."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the attention loss."""
+    compile: bool = False
+    """Compile the network with torch.compile: pays on long runs, costs minutes before the first step."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` computes in bfloat16 on a GPU and in float32 elsewhere; weights are float32 always."""
+    memory_map: bool = False
+    """Keep the log in files and read the pages that are needed, for a log larger than memory."""
 
 
 def read_config(name_or_path: str) -> TrainingConfig:

@@ -1,6 +1,8 @@
-"""AUC, LogLoss and GAUC of scored samples."""
+"""AUC, LogLoss, GAUC and RelaImpr of scored samples, over all of them and over slices."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -8,39 +10,61 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from services.trainer.networks import KnowledgeTables, logits, network_inputs
+from services.trainer.networks import Lookup, logits
 from services.trainer.samples import Samples
 
-ROWS = 2048
+ROWS = 4096
+Floats = npt.NDArray[np.float64]
 
 
-def scores(network: nn.Module, samples: Samples, tables: KnowledgeTables) -> npt.NDArray[np.float64]:
-    """(N,) probabilities of a positive label."""
+def scores(network: nn.Module, samples: Samples, lookup: Lookup) -> Floats:
+    """(N, C) probabilities of a positive label."""
     network.eval()
-    pages = np.array_split(np.arange(len(samples)), max(1, len(samples) // ROWS))
+    pages = np.array_split(np.arange(len(samples)), -(-len(samples) // ROWS))
     with torch.inference_mode():
-        parts = [torch.sigmoid(logits(network, network_inputs(samples, page, tables))) for page in pages]
+        parts = [torch.sigmoid(logits(network, lookup.inputs(samples, page)).float()).cpu() for page in pages]
     return torch.cat(parts).double().numpy()
 
 
-def metrics(samples: Samples, probability: npt.NDArray[np.float64]) -> dict[str, float]:
-    """AUC, LogLoss (nats) and GAUC of `probability` (N,)."""
+def metrics(user: npt.NDArray[np.int64], label: npt.NDArray[np.float32], probability: Floats) -> dict[str, float]:
+    """AUC, LogLoss (nats) and GAUC of N samples, (N,) each."""
     return {
-        "auc": float(roc_auc_score(samples.label, probability)),
-        "logloss": float(log_loss(samples.label, probability)),
-        "gauc": gauc(samples.user_id, samples.label, probability),
+        "auc": float(roc_auc_score(label, probability)),
+        "logloss": float(log_loss(label, probability)),
+        "gauc": gauc(user, label, probability),
     }
 
 
-def gauc(
-    user_id: npt.NDArray[np.object_], label: npt.NDArray[np.float32], probability: npt.NDArray[np.float64]
-) -> float:
+def sliced(
+    label: npt.NDArray[np.float32],
+    probability: Floats,
+    slices: Mapping[str, npt.NDArray[np.bool_]],
+) -> dict[str, dict[str, float]]:
+    """AUC, LogLoss and `samples` of each slice (N,); one without both labels has the number of samples alone."""
+    found = {}
+    for name, chosen in slices.items():
+        counted = {"samples": float(chosen.sum())}
+        if len(np.unique(label[chosen])) == 2:
+            counted["auc"] = float(roc_auc_score(label[chosen], probability[chosen]))
+            counted["logloss"] = float(log_loss(label[chosen], probability[chosen]))
+        found[name] = counted
+    return found
+
+
+def relative_improvement(auc: float, base_auc: float) -> float:
+    """RelaImpr: how much more of what lies above chance, (auc - 0.5) / (base - 0.5) - 1. Raises ValueError at 0.5."""
+    if base_auc == 0.5:
+        raise ValueError("RelaImpr needs a base AUC other than 0.5")
+    return (auc - 0.5) / (base_auc - 0.5) - 1
+
+
+def gauc(user: npt.NDArray[np.int64], label: npt.NDArray[np.float32], probability: Floats) -> float:
     """Mean of each user's AUC, weighted by the user's impressions; users with labels of one kind have none.
 
     Raises ValueError when no user has both.
     """
-    order = np.argsort(user_id, kind="stable")
-    _, starts = np.unique(user_id[order], return_index=True)
+    order = np.argsort(user, kind="stable")
+    _, starts = np.unique(user[order], return_index=True)
     groups = [rows for rows in np.split(order, starts[1:]) if 0 < label[rows].sum() < len(rows)]
     if not groups:
         raise ValueError("GAUC needs a user with both a positive and a negative label")

@@ -1,99 +1,160 @@
 """The training loop.
 
-loreline train --config din          through the command line, over .loreline
-python -m services.trainer           as a job, settings from LORELINE_TRAINER_*
+loreline train --config din                          through the command line, over .loreline
+python -m services.trainer                           as a job, settings from LORELINE_TRAINER_*
+torchrun --nproc-per-node 2 -m services.trainer      the same in two processes
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from services.ctr.knowledge_augmented import hide_ids
 from services.model_registry import UNKNOWN
+from services.trainer.checkpoint import Checkpoint, TrainingState
 from services.trainer.config import TrainingConfig
-from services.trainer.evaluation import metrics, scores
-from services.trainer.networks import KnowledgeTables, logits, network_inputs
+from services.trainer.evaluation import scores
+from services.trainer.networks import Lookup, logits
+from services.trainer.objectives import Objective
 from services.trainer.samples import Samples, Split
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean training loss (nats), and the validation part's metrics."""
+    """What one epoch came to: mean training loss (nats), metrics of the validation part, training samples/s."""
 
     number: int
     loss: float
     validation: dict[str, float]
+    samples_per_second: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an epoch stands, in samples of all processes together."""
+
+    epoch: int
+    done: int
+    total: int
+    samples_per_second: float
 
 
 OnEpoch = Callable[[Epoch], None]
+OnProgress = Callable[[Progress], None]
 
 
 def fit(
-    network: nn.Module, split: Split, tables: KnowledgeTables, config: TrainingConfig, on_epoch: OnEpoch
+    network: nn.Module,
+    split: Split,
+    lookup: Lookup,
+    config: TrainingConfig,
+    objective: Objective,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: OnEpoch = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> list[Epoch]:
-    """Train in place; the network ends with the weights of the epoch of the best validation AUC.
+    """Train in place; the network ends with the weights of the epoch whose validation was best.
 
-    AdamW on binary cross entropy, a cosine over all steps of all epochs, and an early stop on the validation part; the
-    test part is never looked at.
+    AdamW with gradient clipping, a cosine over the real steps of all epochs, and an early stop on the validation part
+    alone: the test part is never looked at. A run that finds its checkpoint goes on from there, and ends exactly where
+    it would have ended without the interruption.
     """
-    steps = -(-len(split.training) // config.batch_size) * config.epochs
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    shuffle = np.random.default_rng(config.seed)
-    epochs: list[Epoch] = []
-    best = copy.deepcopy(network.state_dict())
-    for number in range(1, config.epochs + 1):
+    network.to(lookup.device)
+    samples, steps = split.training, -(-len(split.training) // config.batch_size)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * config.epochs)
+    state = TrainingState(best=copy.deepcopy(network.state_dict()))
+    if checkpoint:
+        checkpoint.restore(network, optimizer, cosine, state)
+    parallel = _prepare(network, config)
+    epochs = [Epoch(**epoch) for epoch in state.epochs]
+    while not _finished(epochs, config, objective.decides):
+        number, started, done_before = len(epochs) + 1, time.perf_counter(), state.step
+        order = np.random.default_rng([config.seed, number]).permutation(len(samples))
         network.train()
-        losses = [
-            _step(network, split.training, rows, tables, config, optimizer, cosine)
-            for rows in _batches(len(split.training), config.batch_size, shuffle)
-        ]
-        validation = metrics(split.validation, scores(network, split.validation, tables))
-        epochs.append(Epoch(number, float(np.mean(losses)), validation))
+        for state.step in range(state.step + 1, steps + 1):
+            chosen = order[(state.step - 1) * config.batch_size : state.step * config.batch_size]
+            state.loss += _step(parallel, samples, chosen, lookup, config, objective, optimizer)
+            cosine.step()
+            rate = (state.step - done_before) * config.batch_size / (time.perf_counter() - started)
+            on_progress(Progress(number, min(state.step * config.batch_size, len(samples)), len(samples), rate))
+            if checkpoint and checkpoint.is_due(state.step):
+                checkpoint.save(network, optimizer, cosine, state)
+        rate = (steps - done_before) * config.batch_size / (time.perf_counter() - started)
+        validation = objective.measure(split.validation, scores(network, split.validation, lookup))
+        epochs.append(Epoch(number, state.loss / len(samples), validation, rate))
         on_epoch(epochs[-1])
-        if best_epoch(epochs).number == number:
-            best = copy.deepcopy(network.state_dict())
-        elif number - best_epoch(epochs).number >= config.patience:
-            break
-    network.load_state_dict(best)
+        state.finish_epoch(vars(epochs[-1]))
+        if best_epoch(epochs, objective.decides).number == number:
+            state.best = copy.deepcopy(network.state_dict())
+        if checkpoint:
+            checkpoint.save(network, optimizer, cosine, state)
+    network.load_state_dict(state.best)
     return epochs
 
 
-def best_epoch(epochs: list[Epoch]) -> Epoch:
-    """The epoch of the best validation AUC, the first of equals."""
-    return max(epochs, key=lambda epoch: epoch.validation["auc"])
+def best_epoch(epochs: list[Epoch], decides: str = "auc") -> Epoch:
+    """The epoch of the best validation, the first of equals."""
+    return max(epochs, key=lambda epoch: epoch.validation[decides])
+
+
+def process_rank() -> int:
+    """The place of this process among those that torchrun started; 0 alone writes."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _finished(epochs: list[Epoch], config: TrainingConfig, decides: str) -> bool:
+    if not epochs:
+        return False
+    return len(epochs) >= config.epochs or len(epochs) - best_epoch(epochs, decides).number >= config.patience
+
+
+def _prepare(network: nn.Module, config: TrainingConfig) -> nn.Module:
+    if config.compile:
+        network.compile()
+    return DistributedDataParallel(network) if distributed.is_initialized() else network
 
 
 def _step(
     network: nn.Module,
     samples: Samples,
-    rows: npt.NDArray[np.int64],
-    tables: KnowledgeTables,
+    chosen: npt.NDArray[np.int64],
+    lookup: Lookup,
     config: TrainingConfig,
+    objective: Objective,
     optimizer: torch.optim.Optimizer,
-    cosine: torch.optim.lr_scheduler.LRScheduler,
 ) -> float:
-    inputs = network_inputs(samples, rows, tables)
+    """One step on this process' share of a batch; returns the sum of the whole batch's losses."""
+    processes = distributed.get_world_size() if distributed.is_initialized() else 1
+    share = chosen[process_rank() :: processes]
+    inputs = lookup.inputs(samples, share)
     batch = inputs.batch._replace(item_id=hide_ids(inputs.batch.item_id, config.id_dropout, UNKNOWN))
-    scored = logits(network, inputs._replace(batch=batch))
-    loss = functional.binary_cross_entropy_with_logits(scored, torch.from_numpy(samples.label[rows]))
+    with _precision(config, lookup.device):
+        scored = logits(network, inputs._replace(batch=batch))
+    loss = objective.loss(scored.float(), lookup.labels(samples, share)) * len(share)
     optimizer.zero_grad()
-    torch.autograd.backward(loss)
+    torch.autograd.backward(loss * processes / len(chosen))  # gradients are averaged over the processes
     nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)
     optimizer.step()
-    cosine.step()
-    return float(loss.detach())
+    total = loss.detach()
+    if processes > 1:
+        distributed.all_reduce(total)
+    return float(total)
 
 
-def _batches(count: int, size: int, shuffle: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    order = shuffle.permutation(count)
-    for start in range(0, count, size):
-        yield order[start : start + size]
+def _precision(config: TrainingConfig, device: torch.device) -> AbstractContextManager[None]:
+    if config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, torch.bfloat16)  # type: ignore[return-value]
+    return nullcontext()

@@ -1,23 +1,21 @@
-"""Labelled samples of the log, each with the history that was known at its moment, joined by Feast."""
+"""Samples of a run: who was asked about which items at what moment, and how that is split."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from feature_repo.store import apply_definitions, open_store
-from loreline.client import unpack_user
-from services.model_registry import PADDING, Vocabulary
+from services.model_registry import Vocabulary
 from services.scenarios import load_scenario
+from services.trainer.columns import Columns, Indices, sample_rows
 from services.trainer.datasets import Dataset
-from services.trainer.offline_store import preference_count
 
-USERS_PER_JOIN = 256  # Feast's file store pairs every sample of a user with every history row before it filters
 TRAINING_SHARE, VALIDATION_SHARE = 0.8, 0.1
+OUTSIDE = -1
+Protocol = Literal["by-time", "by-user"]
 
 
 class EmptySplit(Exception):
@@ -26,144 +24,107 @@ class EmptySplit(Exception):
 
 @dataclass(frozen=True)
 class Samples:
-    """N samples in columns; rows are ordered by time.
+    """N samples of C candidates each: C is 1 for click-through prediction, the list's length for re-ranking.
 
-    Index arrays hold vocabulary indices. `item_row` and `user_row` are rows of the knowledge tables, 0 = no knowledge.
+    `row` says whose sample it is and when: the history is what was known before that row of the columns. `item` holds
+    item codes.
     """
 
-    user_id: npt.NDArray[np.object_]  # (N,)
-    item_index: npt.NDArray[np.int64]  # (N,)
-    item_fields: npt.NDArray[np.int64]  # (N, F)
-    history_index: npt.NDArray[np.int64]  # (N, L), oldest first, padding at the end
-    history_fields: npt.NDArray[np.int64]  # (N, L, F)
-    history_rating: npt.NDArray[np.float32]  # (N, L)
-    item_row: npt.NDArray[np.int64]  # (N,)
-    user_row: npt.NDArray[np.int64]  # (N,)
-    label: npt.NDArray[np.float32]  # (N,)
+    row: Indices  # (N,)
+    item: Indices  # (N, C)
+    label: npt.NDArray[np.float32]  # (N, C)
+    span: int = 1  # rows of the log, from `row` on, whose labels a sample holds
 
     def __len__(self) -> int:
-        return len(self.label)
+        return len(self.row)
+
+    def take(self, chosen: npt.NDArray[np.bool_] | Indices) -> Samples:
+        """Some of the samples."""
+        return replace(self, row=self.row[chosen], item=self.item[chosen], label=self.label[chosen])
 
 
 @dataclass(frozen=True)
 class Split:
-    """Training, validation and test samples: three parts of time, in this order."""
+    """Training, validation and test samples; the early stop looks at the second alone, the report at the third."""
 
     training: Samples
     validation: Samples
     test: Samples
 
 
-def labelled(dataset: Dataset) -> pd.DataFrame:
-    """Interactions after each user's first n, of which knowledge is made, with the column `label` (0 or 1)."""
-    log = dataset.interactions
-    place = log.groupby("user_id").cumcount()
-    length = log.groupby("user_id")["item_id"].transform("size")
-    later = place >= length.map(preference_count)
-    positive = log["rating"] > load_scenario(dataset.scenario).positive_above
-    return log.assign(label=positive.astype("float32"))[later].reset_index(drop=True)
+@dataclass(frozen=True)
+class ItemTable:
+    """What is known of the I items of a dataset, by their codes."""
+
+    index: Indices  # (I,) vocabulary indices
+    fields: Indices  # (I, F) vocabulary indices
+
+    @classmethod
+    def of(cls, dataset: Dataset, vocabulary: Vocabulary) -> ItemTable:
+        """The items as a vocabulary has them; UNKNOWN where training never saw an id or a value."""
+        scenario = load_scenario(dataset.scenario)
+        values = [vocabulary.field_indices(scenario.field_values(item)) for item in dataset.items.values()]
+        index = np.array([vocabulary.item_index(item_id) for item_id in dataset.items], dtype=np.int64)
+        return cls(index, np.stack(values))
 
 
-def with_histories(samples: pd.DataFrame, directory: Path) -> pd.DataFrame:
-    """Add the column `history`: the user's packed history that the offline store knew one second before each sample.
+def impressions(columns: Columns) -> Samples:
+    """One sample with one candidate for each interaction after the ones that knowledge is made of."""
+    rows = sample_rows(columns)
+    return Samples(rows, columns.item[rows, None], columns.label[rows, None])
 
-    A history row of the same second may hold the sample itself, and with it the label.
+
+def split(columns: Columns, samples: Samples, protocol: Protocol, seed: int) -> Split:
+    """The three parts. Raises EmptySplit.
+
+    `by-time` cuts the samples at two moments, so nothing is trained on what came after a test. `by-user` gives each
+    user to one part, as KAR's experiments do, with a validation part that is taken from the training users; the seed
+    deals out the users.
     """
-    store = open_store(directory)
-    apply_definitions(store, directory)
-    moments = samples[["user_id"]].assign(
-        event_timestamp=pd.to_datetime(samples["time"] - 1, unit="s", utc=True).astype("datetime64[us, UTC]")
-    )
-    asked = moments.drop_duplicates()  # Feast answers equal rows once
-    users = asked["user_id"].unique()
-    pages = [users[start : start + USERS_PER_JOIN] for start in range(0, len(users), USERS_PER_JOIN)]
-    joined = pd.concat(
-        store.get_historical_features(asked[asked["user_id"].isin(page)], ["user_history:packed"]).to_df()
-        for page in pages
-    )
-    joined["event_timestamp"] = joined["event_timestamp"].astype("datetime64[us, UTC]")
-    known = moments.merge(joined, on=["user_id", "event_timestamp"], how="left", validate="many_to_one")
-    return samples.assign(history=known["packed"].to_numpy())
+    part = _parts_by_time(columns, samples) if protocol == "by-time" else _parts_by_user(columns, samples, seed)
+    names = ("training", "validation", "test")
+    parts = {name: samples.take(part == number) for number, name in enumerate(names)}
+    for name, chosen in parts.items():
+        if len(np.unique(chosen.label)) < 2:
+            raise EmptySplit(f"the {name} part must have positive and negative samples; it has {len(chosen)} in all")
+    return Split(**parts)
 
 
-def split_times(samples: pd.DataFrame) -> tuple[int, int]:
-    """The times at which validation and test begin: shares of the samples, never cutting one moment in two."""
-    times = np.sort(samples["time"].to_numpy())
-    first, second = (int(len(times) * share) for share in (TRAINING_SHARE, TRAINING_SHARE + VALIDATION_SHARE))
-    return int(times[first]), int(times[second])
+def vocabulary_of(dataset: Dataset, columns: Columns, training: Samples, protocol: Protocol) -> Vocabulary:
+    """Ids and field values of the items that training may know, in order of their appearance.
 
-
-def vocabulary_of(dataset: Dataset, before: int) -> Vocabulary:
-    """Ids and field values of the items that were interacted with before a time, in order of their appearance."""
-    scenario, log = load_scenario(dataset.scenario), dataset.interactions
-    seen = log[log["time"] < before]["item_id"].unique().tolist()
-    rows = [scenario.field_values(dataset.items[item_id]) for item_id in seen]
-    names = [field.name for field in scenario.item_fields]
-    values = {name: sorted({row[f] for row in rows if row[f]}) for f, name in enumerate(names)}
-    return Vocabulary(seen, values)
-
-
-def encode(
-    samples: pd.DataFrame,
-    dataset: Dataset,
-    vocabulary: Vocabulary,
-    item_rows: dict[str, int],
-    user_rows: dict[str, int],
-    history_length: int,
-) -> Samples:
-    """Samples with histories as arrays; `*_rows` say in which row of its table a subject's knowledge is."""
+    By time these are all interactions before the last training sample, by user those of the training users.
+    """
+    rows = columns.time <= columns.time[training.row].max()
+    if protocol == "by-user":
+        rows = np.isin(columns.user, np.unique(columns.user[training.row]))
+    codes = columns.item[rows][np.argsort(columns.time[rows], kind="stable")]
+    _, first = np.unique(codes, return_index=True)
+    item_ids = list(dataset.items)
+    seen = [item_ids[code] for code in codes[np.sort(first)]]
     scenario = load_scenario(dataset.scenario)
-    fields = {i: vocabulary.field_indices(scenario.field_values(item)) for i, item in dataset.items.items()}
-    history_index, history_fields, history_rating = _histories(samples, vocabulary, fields, history_length)
-    item_ids = samples["item_id"].tolist()
-    return Samples(
-        user_id=samples["user_id"].to_numpy(),
-        item_index=np.array([vocabulary.item_index(i) for i in item_ids], dtype=np.int64),
-        item_fields=np.stack([fields[i] for i in item_ids]),
-        history_index=history_index,
-        history_fields=history_fields,
-        history_rating=history_rating,
-        item_row=np.array([item_rows.get(i, 0) for i in item_ids], dtype=np.int64),
-        user_row=np.array([user_rows.get(u, 0) for u in samples["user_id"]], dtype=np.int64),
-        label=samples["label"].to_numpy(dtype=np.float32),
-    )
+    values = [scenario.field_values(dataset.items[item_id]) for item_id in seen]
+    names = [field.name for field in scenario.item_fields]
+    return Vocabulary(seen, {name: sorted({row[f] for row in values if row[f]}) for f, name in enumerate(names)})
 
 
-def split(samples: pd.DataFrame, encoded: Samples) -> Split:
-    """The three parts of time. Raises EmptySplit."""
-    validation_from, test_from = split_times(samples)
-    time = samples["time"].to_numpy()
-    parts = {
-        "training": time < validation_from,
-        "validation": (time >= validation_from) & (time < test_from),
-        "test": time >= test_from,
-    }
-    for name, rows in parts.items():
-        if len(np.unique(encoded.label[rows])) < 2:
-            raise EmptySplit(
-                f"the {name} part must have positive and negative samples; it has {int(rows.sum())} in all"
-            )
-    return Split(**{name: take(encoded, rows) for name, rows in parts.items()})
+def popularity(training: Samples, item_count: int) -> Indices:
+    """(I,) how often each item stands in the training part; an item below 10 is a cold one."""
+    return np.bincount(training.item.ravel(), minlength=item_count)
 
 
-def take(samples: Samples, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Samples:
-    """Some rows of all columns."""
-    return Samples(**{name: column[rows] for name, column in vars(samples).items()})
+def _parts_by_time(columns: Columns, samples: Samples) -> Indices:
+    first, last = columns.time[samples.row], columns.time[samples.row + samples.span - 1]
+    ordered = np.sort(first)
+    cuts = np.array([ordered[int(len(first) * share)] for share in (TRAINING_SHARE, TRAINING_SHARE + VALIDATION_SHARE)])
+    part = np.searchsorted(cuts, first, side="right")
+    return np.where(part == np.searchsorted(cuts, last, side="right"), part, OUTSIDE)  # a list across a cut is in none
 
 
-def _histories(
-    samples: pd.DataFrame, vocabulary: Vocabulary, fields: dict[str, npt.NDArray[np.int64]], length: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    width = len(vocabulary.fields)
-    index = np.full((len(samples), length), PADDING, dtype=np.int64)
-    field_index = np.full((len(samples), length, width), PADDING, dtype=np.int64)
-    rating = np.zeros((len(samples), length), dtype=np.float32)
-    for row, packed in enumerate(samples["history"]):
-        if not isinstance(packed, bytes):  # nothing was known before this moment
-            continue
-        user = unpack_user(packed)
-        newest = user.item_ids[-length:]
-        index[row, : len(newest)] = [vocabulary.item_index(i) for i in newest]
-        field_index[row, : len(newest)] = [fields[i] for i in newest]
-        rating[row, : len(newest)] = user.ratings[-length:]
-    return index, field_index, rating
+def _parts_by_user(columns: Columns, samples: Samples, seed: int) -> Indices:
+    users = np.random.default_rng(seed).permutation(columns.user_count)
+    part = np.zeros(columns.user_count, dtype=np.int64)
+    test = round(len(users) * (1 - TRAINING_SHARE - VALIDATION_SHARE))
+    part[users[:test]] = 2
+    part[users[test : test + round((len(users) - test) * VALIDATION_SHARE)]] = 1
+    return part[columns.user[samples.row]]

@@ -25,5 +25,11 @@ class TrainerSettings(BaseSettings):
     """How many of the newest items were kept out of the load, to be streamed in later."""
     config: str = "din"
     """Name of a shipped training config, or the path of one."""
+    checkpoint_directory: Path | None = None
+    """Where the state of an unfinished run is kept; the same run started again goes on from it. Unset keeps none."""
+    checkpoint_steps: int = Field(default=0, ge=0)
+    """Steps after which a checkpoint is written too, besides the one after each epoch; 0 writes no others."""
+    tensorboard_directory: Path | None = None
+    """Where metrics are written for TensorBoard. Unset writes none."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""

@@ -1,33 +1,46 @@
-"""One whole run: samples from the offline store, the backbone without and with knowledge, export, registration."""
+"""One whole run: samples, the backbone without and with knowledge, export, registration."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
+from torch import nn
 
 from services.ctr.knowledge_augmented import KnowledgeAugmented
 from services.model_registry import Manifest, ModelRegistry, Vocabulary
 from services.scenarios import load_scenario
 from services.trainer import samples as sampling
-from services.trainer.config import TrainingConfig
+from services.trainer.checkpoint import Checkpoint
+from services.trainer.columns import Columns, columns_of
+from services.trainer.config import InvalidConfig, TrainingConfig
 from services.trainer.datasets import Dataset
-from services.trainer.evaluation import metrics, scores
+from services.trainer.evaluation import scores
 from services.trainer.export import export
-from services.trainer.loop import Epoch, fit
-from services.trainer.networks import KnowledgeTables, build_backbone, build_knowledge_augmented, knowledge_table
+from services.trainer.loop import Epoch, Progress, fit, process_rank
+from services.trainer.networks import (
+    KnowledgeTables,
+    Lookup,
+    build_backbone,
+    build_knowledge_augmented,
+    knowledge_table,
+)
+from services.trainer.objectives import Objective, objective_of
 from services.trainer.offline_store import StoredVectors, stored_vectors
-from services.trainer.samples import Samples, Split
+from services.trainer.reranking import lists
+from services.trainer.samples import ItemTable, Samples, Split
 
 OnStage = Callable[[str], None]
 OnEpoch = Callable[[str, Epoch], None]
+OnProgress = Callable[[str, Progress], None]
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,29 @@ class Report:
 class Material:
     """What the networks of a run are trained on."""
 
+    scenario: str
+    columns: Columns
+    items: ItemTable
     vocabulary: Vocabulary
     split: Split
     tables: KnowledgeTables
+    objective: Objective
     encoder: str
+    log_hash: str
     data_hash: str
+
+    def lookup(self, history_length: int) -> Lookup:
+        """Where batches are made, on the GPU if there is one."""
+        return Lookup(self.columns, self.items, self.tables, history_length, device())
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told how a run goes on; networks are named `off` and `on`, for knowledge."""
+
+    stage: OnStage = lambda _: None
+    epoch: OnEpoch = lambda *_: None
+    progress: OnProgress = lambda *_: None
 
 
 def train(
@@ -63,56 +94,92 @@ def train(
     directory: Path,
     registry: ModelRegistry,
     config: TrainingConfig,
-    on_stage: OnStage = lambda _: None,
-    on_epoch: OnEpoch = lambda *_: None,
+    watcher: Watcher = Watcher(),
+    checkpoints: Path | None = None,
+    checkpoint_steps: int = 0,
 ) -> Report:
     """Train without and with knowledge on the same split, export the second, and register it as the next version.
 
-    Raises KnowledgeNotLoaded, EmptySplit, InvalidConfig, ExportMismatch.
+    With a folder for `checkpoints`, a run that was broken off goes on from them. Raises KnowledgeNotLoaded, EmptySplit,
+    InvalidConfig, ExportMismatch.
     """
-    on_stage("joining samples with the histories of their moment")
-    material, scenario = gather(dataset, directory, config), load_scenario(dataset.scenario)
-    split, tables = material.split, material.tables
-
-    torch.manual_seed(config.seed)
-    off = build_backbone(config, material.vocabulary, scenario, augmented=False)
-    on_stage("training without knowledge")
-    fit(off, split, tables, config, lambda epoch: on_epoch("off", epoch))
-
-    torch.manual_seed(config.seed)
-    on = build_knowledge_augmented(config, material.vocabulary, scenario, tables.width)
-    on_stage("training with knowledge")
-    fit(on, split, tables, config, lambda epoch: on_epoch("on", epoch))
-
-    on_stage("scoring the test part, exporting, registering")
-    test_metrics = metrics(split.test, scores(on, split.test, tables))
-    return Report(
-        version=register(on, material, dataset.scenario, config, registry, test_metrics),
-        knowledge_off=metrics(split.test, scores(off, split.test, tables)),
-        knowledge_on=test_metrics,
-        knowledge_withheld=metrics(split.test, scores(on, _withheld(split.test), tables)),
-        training_samples=len(split.training),
-        validation_samples=len(split.validation),
-        test_samples=len(split.test),
-    )
+    if config.task != "click-through":
+        raise InvalidConfig("task: only click-through models are registered and served; evaluate a re-ranker instead")
+    watcher.stage("gathering samples and knowledge")
+    material = gather(dataset, directory, config)
+    networks = {}
+    for name, augmented in (("off", False), ("on", True)):
+        watcher.stage(f"training {'with' if augmented else 'without'} knowledge")
+        file = run_name(config, material, augmented) + ".pt"
+        checkpoint = Checkpoint(checkpoints / file, checkpoint_steps) if checkpoints else None
+        networks[name], _ = train_network(material, config, augmented, checkpoint, name, watcher)
+    watcher.stage("scoring the test part, exporting, registering")
+    return _report(networks["off"], networks["on"], material, config, registry)
 
 
 def gather(dataset: Dataset, directory: Path, config: TrainingConfig) -> Material:
-    """Samples with their point-in-time histories, split by time, and the knowledge tables they point into."""
+    """Samples, split by the config's protocol, and the knowledge of their items and users."""
     items, users = stored_vectors(directory, "item_knowledge"), stored_vectors(directory, "user_knowledge")
-    log = sampling.labelled(dataset)
-    validation_from, _ = sampling.split_times(log)
-    vocabulary = sampling.vocabulary_of(dataset, before=validation_from)
-    joined = sampling.with_histories(log, directory)
-    encoded = sampling.encode(joined, dataset, vocabulary, _rows(items), _rows(users), config.history_length)
-    tables = KnowledgeTables(knowledge_table(items.vectors), knowledge_table(users.vectors))
-    return Material(vocabulary, sampling.split(log, encoded), tables, items.encoder, _data_hash(dataset, items, users))
+    columns, user_ids = columns_of(dataset)
+    if config.memory_map:
+        columns.save(directory / "columns")
+        columns = Columns.map(directory / "columns")
+    split = sampling.split(columns, _samples(dataset, columns, config), config.protocol, config.split_seed)
+    vocabulary = sampling.vocabulary_of(dataset, columns, split.training, config.protocol)
+    tables = KnowledgeTables(
+        knowledge_table(items.vectors),
+        knowledge_table(users.vectors),
+        _rows(items, list(dataset.items)),
+        _rows(users, user_ids),
+    )
+    log_hash = dataset.content_hash()
+    return Material(
+        scenario=dataset.scenario,
+        columns=columns,
+        items=ItemTable.of(dataset, vocabulary),
+        vocabulary=vocabulary,
+        split=split,
+        tables=tables,
+        objective=objective_of(config, columns),
+        encoder=items.encoder,
+        log_hash=log_hash,
+        data_hash=_data_hash(log_hash, items, users),
+    )
+
+
+def train_network(
+    material: Material,
+    config: TrainingConfig,
+    augmented: bool,
+    checkpoint: Checkpoint | None = None,
+    name: str = "",
+    watcher: Watcher = Watcher(),
+) -> tuple[nn.Module, list[Epoch]]:
+    """The trained backbone, with adaptor and knowledge if `augmented`, and its epochs."""
+    scenario = load_scenario(material.scenario)
+    torch.manual_seed(config.seed)
+    network: nn.Module
+    if augmented:
+        network = build_knowledge_augmented(config, material.vocabulary, scenario, material.tables.width)
+    else:
+        network = build_backbone(config, material.vocabulary, scenario, augmented=False)
+    torch.manual_seed(config.seed + process_rank())
+    epochs = fit(
+        network,
+        material.split,
+        material.lookup(config.history_length),
+        config,
+        material.objective,
+        checkpoint,
+        lambda epoch: watcher.epoch(name, epoch),
+        lambda progress: watcher.progress(name, progress),
+    )
+    return network, epochs
 
 
 def register(
     network: KnowledgeAugmented,
     material: Material,
-    scenario: str,
     config: TrainingConfig,
     registry: ModelRegistry,
     test_metrics: dict[str, float],
@@ -121,11 +188,11 @@ def register(
     registry.root.mkdir(parents=True, exist_ok=True)
     files = Path(tempfile.mkdtemp(dir=registry.root))
     field_counts = material.vocabulary.field_counts
-    hashes = export(network, files, config.history_length, len(field_counts))
+    hashes = export(network.cpu(), files, config.history_length, len(field_counts))
     material.vocabulary.write(files / "vocabulary.json")
     manifest = Manifest(
         version=registry.next_version(),
-        scenario=scenario,
+        scenario=material.scenario,
         backbone=config.backbone,
         created_time=datetime.now(UTC),
         encoder=material.encoder,
@@ -141,17 +208,52 @@ def register(
     return manifest.version
 
 
-def _rows(stored: StoredVectors) -> dict[str, int]:
-    return {subject: row for row, subject in enumerate(stored.subject_ids, start=1)}
+def run_name(config: TrainingConfig, material: Material, augmented: bool) -> str:
+    """A hash of all that decides what a run comes to: config and log, and the knowledge where it is used."""
+    data = material.data_hash if augmented else material.log_hash
+    return hashlib.sha256(f"{config.model_dump_json()} {data} {augmented}".encode()).hexdigest()
 
 
-def _withheld(samples: Samples) -> Samples:
-    nothing = np.zeros_like(samples.item_row)
-    return replace(samples, item_row=nothing, user_row=nothing)
+def device() -> torch.device:
+    """The GPU of this process, or the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def _data_hash(dataset: Dataset, *stored: StoredVectors) -> str:
-    digest = hashlib.sha256(dataset.content_hash().encode())
+def _report(
+    off: nn.Module, on: nn.Module, material: Material, config: TrainingConfig, registry: ModelRegistry
+) -> Report:
+    test, lookup, measure = material.split.test, material.lookup(config.history_length), material.objective
+    withheld = Lookup(material.columns, material.items, material.tables.withheld(), config.history_length, device())
+    found = {
+        "knowledge_off": measure.measure(test, scores(off, test, lookup)),
+        "knowledge_on": measure.measure(test, scores(on, test, lookup)),
+        "knowledge_withheld": measure.measure(test, scores(on, test, withheld)),
+    }
+    version = ""
+    if process_rank() == 0 and isinstance(on, KnowledgeAugmented):
+        version = register(on, material, config, registry, found["knowledge_on"])
+    return Report(
+        version,
+        **found,
+        training_samples=len(material.split.training),
+        validation_samples=len(material.split.validation),
+        test_samples=len(test),
+    )
+
+
+def _rows(stored: StoredVectors, ids: list[str]) -> npt.NDArray[np.int64]:
+    """(N,) rows of ids in the knowledge table, 0 where there is none."""
+    return pd.Index(stored.subject_ids).get_indexer(pd.Index(ids)).astype(np.int64) + 1
+
+
+def _samples(dataset: Dataset, columns: Columns, config: TrainingConfig) -> Samples:
+    if config.task == "click-through":
+        return sampling.impressions(columns)
+    return lists(columns, len(dataset.items), config.split_seed)
+
+
+def _data_hash(log_hash: str, *stored: StoredVectors) -> str:
+    digest = hashlib.sha256(log_hash.encode())
     for vectors in stored:
         digest.update(pd.util.hash_array(np.array(vectors.subject_ids, dtype=object)).tobytes())
         digest.update(vectors.vectors.tobytes())

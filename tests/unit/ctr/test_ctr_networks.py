@@ -13,7 +13,7 @@ from torch import Tensor
 from services.ctr.backbones import BACKBONES
 from services.ctr.batch import PADDING, FeatureSpec, RankingBatch
 from services.ctr.hybrid_expert_adaptor import AdaptorConfig, HybridExpertAdaptor
-from services.ctr.knowledge_augmented import KnowledgeAugmented, MissingKnowledge, hide_ids
+from services.ctr.knowledge_augmented import DistinctKnowledge, KnowledgeAugmented, hide_ids
 from services.ctr.layers import Dice, TargetAttention
 from services.trainer.export import Scorer, export
 
@@ -161,7 +161,7 @@ class TestBackbones:
         """To 1e-5, for users at once too."""
         torch.manual_seed(0)
         config = AdaptorConfig(KNOWLEDGE, augmented_width=8)
-        network = KnowledgeAugmented(BACKBONES[name](SPEC), config, MissingKnowledge(), unknown_id=1).eval()
+        network = KnowledgeAugmented(BACKBONES[name](SPEC), config).eval()
         export(network, tmp_path, history_length=6, item_fields=2)
         session = onnxruntime.InferenceSession(tmp_path / "scorer.onnx")
         for users, candidates in ((1, 1), (1, 200), (3, 17)):
@@ -178,10 +178,12 @@ class TestMissingKnowledge:
         """The adaptor's bias must not speak for a subject without knowledge."""
         torch.manual_seed(0)
         config = AdaptorConfig(KNOWLEDGE, augmented_width=8)
-        network = KnowledgeAugmented(BACKBONES["din"](SPEC), config, MissingKnowledge(), unknown_id=1).eval()
+        network = KnowledgeAugmented(BACKBONES["din"](SPEC), config).eval()
         asked = batch(2, 1)
         nothing = network(
-            asked, torch.rand(2, 1, KNOWLEDGE), torch.zeros(2, 1), torch.rand(2, KNOWLEDGE), torch.zeros(2)
+            asked,
+            DistinctKnowledge(torch.rand(1, KNOWLEDGE), torch.zeros(2, 1, dtype=torch.long), torch.zeros(2, 1)),
+            DistinctKnowledge(torch.rand(1, KNOWLEDGE), torch.zeros(2, dtype=torch.long), torch.zeros(2)),
         )
         zeros = asked._replace(item_augmented=torch.zeros(2, 1, 8), user_augmented=torch.zeros(2, 8))
         torch.testing.assert_close(nothing, network.backbone(zeros))

@@ -19,7 +19,7 @@ from services.trainer.datasets import Dataset
 from services.trainer.evaluation import gauc
 from services.trainer.loop import Epoch
 from services.trainer.offline_store import KnowledgeNotLoaded, load_catalogue
-from services.trainer.training import Report, train
+from services.trainer.training import Report, Watcher, train
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_training_stops_early_and_keeps_the_best_epoch(
     """After `patience` epochs without a better validation AUC."""
     epochs: list[tuple[str, Epoch]] = []
     wild = config.model_copy(update={"epochs": 30, "patience": 1})
-    train(dataset, feature_directory, ModelRegistry(tmp_path), wild, on_epoch=lambda *epoch: epochs.append(epoch))
+    train(dataset, feature_directory, ModelRegistry(tmp_path), wild, Watcher(epoch=lambda *epoch: epochs.append(epoch)))
     off = [epoch.validation["auc"] for name, epoch in epochs if name == "off"]
     assert len(off) < 30
     assert max(off) == off[-2]
@@ -121,21 +121,21 @@ class TestGauc:
 
     def test_it_is_the_weighted_mean_of_the_users_aucs(self) -> None:
         """Computed by hand for two users of 2 and 4 impressions."""
-        users = np.array(["a", "b", "a", "b", "b", "b"], dtype=object)
+        users = np.array([0, 1, 0, 1, 1, 1])
         label = np.array([1, 1, 0, 0, 1, 0], dtype=np.float32)
         score = np.array([0.9, 0.2, 0.1, 0.3, 0.8, 0.1])
-        of_b = roc_auc_score(label[users == "b"], score[users == "b"])
+        of_b = roc_auc_score(label[users == 1], score[users == 1])
         assert gauc(users, label, score) == pytest.approx((2 * 1.0 + 4 * of_b) / 6)
 
     def test_users_with_labels_of_one_kind_do_not_count(self) -> None:
         """Their order cannot be right or wrong."""
-        users = np.array(["a", "a", "b", "b"], dtype=object)
+        users = np.array([0, 0, 1, 1])
         assert gauc(users, np.array([1, 0, 1, 1], dtype=np.float32), np.array([0.9, 0.1, 0.2, 0.3])) == 1.0
 
     def test_without_any_such_user_it_is_refused(self) -> None:
         """Rather than NaN."""
         with pytest.raises(ValueError, match="GAUC needs a user"):
-            gauc(np.array(["a"], dtype=object), np.array([1], dtype=np.float32), np.array([0.5]))
+            gauc(np.array([0]), np.array([1], dtype=np.float32), np.array([0.5]))
 
 
 class TestConfig:
