@@ -1,0 +1,136 @@
+"""Resuming, several processes, and what the loop reports."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from services.trainer.checkpoint import Checkpoint
+from services.trainer.config import InvalidConfig, TrainingConfig, read_config
+from services.trainer.datasets import Dataset
+from services.trainer.loop import Epoch, Progress
+from services.trainer.training import Material, Watcher, gather, train_network
+
+SMALL = {"embedding_width": 8, "history_length": 8, "batch_size": 64, "epochs": 4, "patience": 4, "shared_experts": 1}
+
+
+class Interrupted(Exception):
+    """Stands for a machine that goes away."""
+
+
+def config_of(name: str = "dcnv2", **changes: object) -> TrainingConfig:
+    return TrainingConfig.model_validate(read_config(name).model_dump() | SMALL | changes)
+
+
+@pytest.fixture(scope="module")
+def material(dataset: Dataset, feature_directory: Path) -> Material:
+    """The small catalogue's samples and knowledge."""
+    return gather(dataset, feature_directory, config_of())
+
+
+def weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("break_after", [11, 20])
+def test_a_resumed_run_equals_an_uninterrupted_one(material: Material, tmp_path: Path, break_after: int) -> None:
+    """Broken off in the middle of an epoch, with dropout and hidden ids drawn at random: bit for bit the same."""
+    config = config_of("din")
+    whole, epochs = train_network(material, config, augmented=True)
+    steps: list[Progress] = []
+
+    def interrupt(_: str, progress: Progress) -> None:
+        steps.append(progress)
+        if len(steps) == break_after:
+            raise Interrupted
+
+    checkpoint = Checkpoint(tmp_path / "run.pt", every_steps=3)
+    with pytest.raises(Interrupted):
+        train_network(material, config, True, checkpoint, watcher=Watcher(progress=interrupt))
+    resumed, epochs_again = train_network(material, config, True, checkpoint)
+
+    assert [e.validation for e in epochs_again] == [e.validation for e in epochs]
+    assert [e.loss for e in epochs_again] == pytest.approx([e.loss for e in epochs], abs=1e-9)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_a_run_that_was_through_trains_nothing_again(material: Material, tmp_path: Path) -> None:
+    """Its checkpoint holds the best weights."""
+    checkpoint, told = Checkpoint(tmp_path / "run.pt"), []
+    first, _ = train_network(material, config_of(), False, checkpoint)
+    again, _ = train_network(
+        material, config_of(), False, checkpoint, watcher=Watcher(progress=lambda *p: told.append(p))
+    )
+    assert told == []
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_the_learning_rate_falls_to_zero_over_the_real_steps(material: Material) -> None:
+    """A cosine over epochs times batches, not over samples: the last epoch hardly moves the weights any more."""
+    losses: list[Epoch] = []
+    config = config_of(epochs=6, patience=6, id_dropout=0.0, dropout=0.0)
+    train_network(material, config, False, watcher=Watcher(epoch=lambda _, epoch: losses.append(epoch)))
+    moved = [abs(a.validation["logloss"] - b.validation["logloss"]) for a, b in itertools.pairwise(losses)]
+    assert moved[-1] < moved[0] / 10
+
+
+def test_the_loop_reports_samples_per_second_and_where_it_stands(material: Material) -> None:
+    """Every step, and the last one of an epoch with all samples done."""
+    seen: list[Progress] = []
+    train_network(material, config_of(epochs=1), False, watcher=Watcher(progress=lambda _, at: seen.append(at)))
+    assert seen[-1].done == seen[-1].total == len(material.split.training)
+    assert all(progress.samples_per_second > 0 for progress in seen)
+
+
+def test_backbone_options_reach_the_backbone(material: Material) -> None:
+    """Two crosses instead of three."""
+    sizes = []
+    for crosses in (2, 3):
+        network, _ = train_network(material, config_of(epochs=1, backbone_options={"crosses": crosses}), False)
+        sizes.append(len(network.state_dict()))
+    assert sizes[1] - sizes[0] == 2  # a weight and a bias
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"backbone": "wide"}, "backbone: must be one of autoint"),
+        ({"backbone_options": {"crosse": 2}}, "backbone_options: dcnv2 refuses them"),
+        ({"task": "re-ranking"}, "backbone: must be one of dlcm"),
+    ],
+)
+def test_what_a_backbone_cannot_be_is_refused_by_name(
+    material: Material, changes: dict[str, object], words: str
+) -> None:
+    """Before any hour is spent."""
+    with pytest.raises(InvalidConfig, match=words):
+        train_network(material, config_of(**changes), False)
+
+
+def test_two_processes_train_what_one_does(dataset: Dataset, feature_directory: Path, tmp_path: Path) -> None:
+    """Under torchrun over gloo; without dropout, as each process draws its own."""
+    config = config_of(dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
+    alone, epochs = train_network(gather(dataset, feature_directory, config), config, augmented=True)
+    request, result = tmp_path / "request.pkl", tmp_path / "result.pt"
+    request.write_bytes(pickle.dumps((dataset, config)))
+    program = [
+        str(Path(__file__).with_name("train_in_processes.py")),
+        str(request),
+        str(feature_directory),
+        str(result),
+    ]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, *program], check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    state, auc = torch.load(result, weights_only=True)
+    assert auc == pytest.approx([epoch.validation["auc"] for epoch in epochs], abs=1e-4)
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3)
