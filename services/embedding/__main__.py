@@ -25,7 +25,7 @@ def main() -> None:
 
 def _open_encoder(settings: EmbeddingSettings) -> Encoder:
     try:
-        folder = exported_encoder(settings.encoder)
+        folder = exported_encoder(settings.encoder, settings.pooling)
     except (EncoderUnavailable, AssetUnavailable) as error:
         refuse_to_start(f"LORELINE_EMBEDDING_ENCODER: {error}")
     return Encoder(

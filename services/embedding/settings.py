@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +22,8 @@ class EmbeddingSettings(BaseSettings):
     """Folder of the model versions, whose adaptors are used."""
     encoder: str = "all-MiniLM-L6-v2"
     """A bundled encoder's name, the folder of a Hugging Face model, or its name on the Hugging Face hub."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """A text's vector: the mean of its tokens' vectors, or the first token's."""
     threads: int = Field(default=2, ge=1)
     """CPU threads that one encoding uses."""
     batch_texts: int = Field(default=32, ge=1, le=1024)

@@ -134,6 +134,21 @@ def _save_small_encoder(folder: Path) -> None:
     DistilBertModel(config).save_pretrained(folder)
 
 
+def test_cls_pooling_takes_the_first_tokens_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At unit length, and under another id than the mean's: their vectors can never be mixed."""
+    import torch
+    from transformers import AutoModel
+
+    _save_small_encoder(tmp_path / "small")
+    monkeypatch.setenv("LORELINE_CACHE_DIRECTORY", str(tmp_path / "cache"))
+    mean, first = (Encoder(exported_encoder(str(tmp_path / "small"), pooling)) for pooling in ("mean", "cls"))
+    with torch.no_grad():
+        tokens = AutoModel.from_pretrained(tmp_path / "small").eval()(torch.tensor([[2, 3, 4]])).last_hidden_state
+    expected = torch.nn.functional.normalize(tokens[:, 0], dim=-1).numpy()
+    np.testing.assert_allclose(first.encode(["a film of"]).vectors, expected, atol=1e-5)
+    assert first.id == f"{mean.id}-cls"
+
+
 @pytest.mark.slow
 def test_two_processes_can_export_a_local_encoder_at_once(tmp_path: Path) -> None:
     """Any Hugging Face folder works, and a race leaves one whole export."""
