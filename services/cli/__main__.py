@@ -11,6 +11,7 @@ import typer
 from loreline.client import FeaturesClient, InvalidArgumentError, NotFoundError, RankingClient
 from loreline.client.catalog import item_deleted, item_upserted
 from services.cli import output
+from services.cli.evaluation import evaluate
 from services.cli.item_files import read_items
 from services.cli.knowledge import knowledge_app
 from services.cli.local_processes import NAMES, LocalProcesses
@@ -19,7 +20,6 @@ from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.publishing import publish
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
-from services.cli.evaluation import evaluate
 from services.cli.training import build, data_app, train
 
 app = typer.Typer(

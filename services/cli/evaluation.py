@@ -36,13 +36,11 @@ def evaluate(
     Example: loreline evaluate --config din --config dcnv2 --set protocol=by-user --vary dedicated_experts=2,4,6
     """
     with exit_codes():
-        from services.cli.evaluation_steps import compare, print_comparisons, write_results
+        from services.cli.evaluation_steps import compare, print_comparisons, wanted_configs, write_results
         from services.cli.training_steps import loaded_dataset
 
-        settings, show = CliSettings(), not json_output
-        comparisons = compare(
-            settings, loaded_dataset(settings), config or ["din"], change or [], vary or [], seeds, out, show
-        )
+        settings, wanted = CliSettings(), wanted_configs(config or ["din"], change or [], vary or [])
+        comparisons = compare(settings, loaded_dataset(settings), wanted, seeds, out, not json_output)
         files = write_results(comparisons, out)
         if json_output:
             output.print_json(comparisons)

@@ -19,22 +19,25 @@ from services.trainer.datasets import Dataset
 from services.trainer.experiments import Comparison, Experiment, varied
 from services.trainer.training import Material, gather
 
-
 MATERIAL_FIELDS = ("task", "protocol", "split_seed", "memory_map", "list_loss", "temperature")
+
+
+def wanted_configs(
+    names: Sequence[str], changes: Sequence[str], variations: Sequence[str]
+) -> dict[str, TrainingConfig]:
+    """The named configs, changed (FIELD=VALUE) and in all combinations of varied values, by label. Raises BadInput."""
+    return dict(_variants(names, _fields("--set", changes), _fields("--vary", variations)))
 
 
 def compare(
     settings: CliSettings,
     dataset: Dataset,
-    names: Sequence[str],
-    changes: Sequence[str],
-    variations: Sequence[str],
+    wanted: Mapping[str, TrainingConfig],
     seeds: int,
     folder: Path,
     show: bool,
 ) -> list[Comparison]:
-    """One comparison for each config and combination of varied values. Raises BadInput, NotReady."""
-    wanted = dict(_configs(names, _variations("--set", changes), _variations("--vary", variations)))
+    """One comparison for each config, by its label. Raises BadInput, NotReady."""
     materials: dict[tuple[Any, ...], Material] = {}
     found = []
     with training_errors():
@@ -88,10 +91,11 @@ def _print_metrics(decides: str, comparisons: Sequence[Comparison]) -> None:
         for c in comparisons
     ]
     columns = ["config", f"{decides} off", "on", "lift", "RelaImpr", "gain, 95%", "p", f"{second} off", "on"]
-    output.print_table(f"Test part, {comparisons[0].seeds} seeds", columns, rows)
+    title = f"Test part, mean and deviation of {comparisons[0].seeds} seeds; lift: relative gain of {decides}"
+    output.print_table(title, columns, rows)
 
 
-def _variations(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
+def _fields(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
     found = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -103,7 +107,7 @@ def _variations(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _configs(
+def _variants(
     names: Sequence[str], changes: Mapping[str, Sequence[Any]], variations: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[str, TrainingConfig]]:
     for name in names:
@@ -134,7 +138,7 @@ def _plot(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
             label=f"knowledge {side}",
         )
     axes.set_yticks(list(places), [c.label for c in shown])
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(f"{metric.upper()} of the test part, mean and deviation of {shown[0].seeds} seeds")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,7 +23,8 @@ from rich.table import Table
 from loreline.client import ClientError, InvalidArgumentError, NotFoundError, ServiceUnavailableError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-console = Console()
+PIPED_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # a file has no width of its own
+console = Console(width=PIPED_WIDTH)
 errors = Console(stderr=True)
 
 

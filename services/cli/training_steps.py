@@ -177,6 +177,7 @@ def _refuse_while_features_runs(settings: CliSettings) -> None:
 
 @contextmanager
 def training_errors() -> Iterator[None]:
+    """What the trainer raises, as the commands' errors."""
     try:
         yield
     except (offline_store.KnowledgeNotLoaded, EmptySplit, bulk_knowledge.KnowledgeMissing) as error:

@@ -20,6 +20,7 @@ COMMANDS = [
     ["knowledge", "show"],
     ["rank"],
     ["train"],
+    ["evaluate"],
     ["data", "load"],
     ["knowledge", "build"],
     ["models", "list"],
@@ -56,6 +57,9 @@ def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> No
         (["models", "rollback"], "no earlier version"),
         (["models", "promote"], "version"),
         (["fly"], "fly"),
+        (["evaluate", "--vary", "seeds=1,2"], "--vary: must be FIELD=VALUE"),
+        (["evaluate", "--set", "epochs=0"], "epochs: "),
+        (["evaluate", "--config", "dinn"], "no training config 'dinn'"),
     ],
 )
 def test_bad_input_ends_with_2_and_says_what_to_change(tmp_path: Path, arguments: list[str], words: str) -> None:
