@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from services.ctr.layers import MLP, initialise
+
+Side = Literal["item", "user"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,9 @@ class AdaptorConfig:
 
     `augmented_width` equals the embedding width on purpose: the outputs are two more fields of the backbone.
     Expert counts are the released defaults, inside the paper's ranges (2-5 shared, 2-6 dedicated).
+
+    For ablations (arXiv 2306.10933, section 4.4): `kind` moe has one gate over all experts for both sides, mlp one
+    plain expert; `sides` item or user leaves the other side's augmented vectors zero.
     """
 
     knowledge_width: int
@@ -24,6 +30,14 @@ class AdaptorConfig:
     shared_experts: int = 2
     dedicated_experts: int = 6
     dropout: float = 0.0
+    kind: Literal["hea", "moe", "mlp"] = "hea"
+    sides: Literal["both", "item", "user"] = "both"
+
+    def counts(self) -> tuple[int, int]:
+        """Shared experts, and experts of each side's own."""
+        if self.kind == "hea":
+            return self.shared_experts, self.dedicated_experts
+        return (self.shared_experts + self.dedicated_experts if self.kind == "moe" else 1), 0
 
 
 class HybridExpertAdaptor(nn.Module):
@@ -36,12 +50,12 @@ class HybridExpertAdaptor(nn.Module):
     def __init__(self, config: AdaptorConfig) -> None:
         super().__init__()
         self.config = config
-        self.shared = _experts(config, config.shared_experts)
-        self.item = _experts(config, config.dedicated_experts)
-        self.user = _experts(config, config.dedicated_experts)
-        experts = config.shared_experts + config.dedicated_experts
-        self.item_gate = nn.Linear(config.knowledge_width, experts)
-        self.user_gate = nn.Linear(config.knowledge_width, experts)
+        shared, dedicated = config.counts()
+        self.shared = _experts(config, shared)
+        self.item = _experts(config, dedicated)
+        self.user = _experts(config, dedicated)
+        self.item_gate = nn.Linear(config.knowledge_width, shared + dedicated)
+        self.user_gate = nn.Linear(config.knowledge_width, shared + dedicated) if dedicated else self.item_gate
         initialise(self)
 
     def forward(self, item_knowledge: Tensor, user_knowledge: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,16 +64,22 @@ class HybridExpertAdaptor(nn.Module):
 
     def adapt_items(self, knowledge: Tensor) -> Tensor:
         """Augmented item vectors (..., A) of knowledge (..., K)."""
-        return self._mix(knowledge, self.item, self.item_gate)
+        return self._mix(knowledge, "item")
 
     def adapt_users(self, knowledge: Tensor) -> Tensor:
         """Augmented user vectors (..., A) of knowledge (..., K)."""
-        return self._mix(knowledge, self.user, self.user_gate)
+        return self._mix(knowledge, "user")
 
-    def _mix(self, knowledge: Tensor, dedicated: nn.ModuleList, gate: nn.Linear) -> Tensor:
+    def gate(self, knowledge: Tensor, side: Side) -> Tensor:
+        """Weights (..., E) of the side's experts, shared ones first; they sum to 1."""
+        linear = self.item_gate if side == "item" else self.user_gate
+        return torch.softmax(linear(knowledge), dim=-1)
+
+    def _mix(self, knowledge: Tensor, side: Side) -> Tensor:
+        dedicated = self.item if side == "item" else self.user
         outputs = torch.stack([expert(knowledge) for expert in [*self.shared, *dedicated]], dim=-1)  # (..., A, E)
-        weights = torch.softmax(gate(knowledge), dim=-1)  # (..., E)
-        return (outputs * weights.unsqueeze(-2)).sum(dim=-1)  # (..., A)
+        mixed = (outputs * self.gate(knowledge, side).unsqueeze(-2)).sum(dim=-1)  # (..., A)
+        return mixed if self.config.sides in {"both", side} else torch.zeros_like(mixed)
 
 
 def _experts(config: AdaptorConfig, count: int) -> nn.ModuleList:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ class Checkpoint:
         }
         written = self.path.with_suffix(".part")
         torch.save(document, written)
-        os.replace(written, self.path)
+        written.replace(self.path)
 
     def restore(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler, state: TrainingState

@@ -37,6 +37,8 @@ class TrainingConfig(BaseModel):
     """Whose knowledge is used."""
     shared_experts: int = Field(ge=1)
     dedicated_experts: int = Field(ge=1)
+    adaptor_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of the experts' layers."""
     knowledge_dropout: float = Field(ge=0, lt=1)
     id_dropout: float = Field(ge=0, lt=1)
     protocol: Protocol = "by-time"

@@ -27,7 +27,14 @@ from services.trainer.training import Material, Watcher, run_name, train_network
 
 COLD_ITEM = 10  # fewer training samples than this
 COLD_USER = 20  # fewer known interactions than this
-KNOWLEDGE_FIELDS = ("adaptor", "adaptor_sides", "shared_experts", "dedicated_experts", "knowledge_dropout")
+KNOWLEDGE_FIELDS = (
+    "adaptor",
+    "adaptor_sides",
+    "adaptor_dropout",
+    "shared_experts",
+    "dedicated_experts",
+    "knowledge_dropout",
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Trial:
 class Comparison:
     """One config without and with knowledge: means and standard deviations over seeds, and how sure the gain is.
 
-    `lift` is the relative gain of the metric that `decides`, `rela_impr` that of AUC above 0.5. `slices` hold mean AUC off and on, and how
-    many test samples they have; a slice without both labels is left out.
+    `lift` is the relative gain of the metric that `decides`, `rela_impr` that of AUC above 0.5. `slices` hold mean AUC
+    off and on, and how many test samples they have; a slice without both labels is left out.
     """
 
     label: str
@@ -73,7 +80,7 @@ class Experiment:
 
     material: Material
     folder: Path
-    watcher: Watcher = Watcher()
+    watcher: Watcher = field(default_factory=Watcher)
 
     def compare(self, label: str, config: TrainingConfig, seeds: Sequence[int]) -> Comparison:
         """Train what is missing of a config's trials, and compare. Raises InvalidConfig, ValueError for no seeds."""

@@ -58,12 +58,13 @@ def export(network: KnowledgeAugmented, folder: Path, history_length: int, item_
     network.eval()
     config = network.adaptor.config
     sizes = {"L": history_length, "F": item_fields, "A": config.augmented_width}
-    _export_adaptor(network.adaptor, folder / "adaptor.onnx")
+    export_adaptor(network.adaptor, folder / "adaptor.onnx")
     _export_scorer(Scorer(network.backbone).eval(), folder / "scorer.onnx", sizes)
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("adaptor.onnx", "scorer.onnx")}
 
 
-def _export_adaptor(adaptor: HybridExpertAdaptor, path: Path) -> None:
+def export_adaptor(adaptor: HybridExpertAdaptor, path: Path) -> None:
+    """Write the adaptor alone. Raises ExportMismatch."""
     names, outputs = ["item_knowledge", "user_knowledge"], ["item_augmented", "user_augmented"]
     example = tuple(torch.rand(rows, adaptor.config.knowledge_width) for rows in (2, 3))
     shapes = {name: {0: torch.export.Dim(axis)} for name, axis in zip(names, "NM", strict=True)}

@@ -84,8 +84,9 @@ def fit(
         number, started, done_before = len(epochs) + 1, time.perf_counter(), state.step
         order = np.random.default_rng([config.seed, number]).permutation(len(samples))
         network.train()
-        for state.step in range(state.step + 1, steps + 1):
-            chosen = order[(state.step - 1) * config.batch_size : state.step * config.batch_size]
+        while state.step < steps:
+            chosen = order[state.step * config.batch_size : (state.step + 1) * config.batch_size]
+            state.step += 1
             state.loss += _step(parallel, samples, chosen, lookup, config, objective, optimizer)
             cosine.step()
             rate = (state.step - done_before) * config.batch_size / (time.perf_counter() - started)

@@ -14,11 +14,7 @@ from services.ctr.backbones import BACKBONES
 from services.ctr.batch import FeatureSpec, RankingBatch
 from services.ctr.hybrid_expert_adaptor import AdaptorConfig
 from services.ctr.knowledge_augmented import DistinctKnowledge, KnowledgeAugmented
-
-try:
-    from services.ctr.rerankers import RERANKERS
-except ImportError:
-    RERANKERS = {}
+from services.ctr.rerankers import RERANKERS
 from services.model_registry import Vocabulary
 from services.scenarios import Scenario
 from services.trainer.columns import Columns
@@ -137,6 +133,9 @@ def build_knowledge_augmented(
         augmented_width=config.embedding_width,
         shared_experts=config.shared_experts,
         dedicated_experts=config.dedicated_experts,
+        dropout=config.adaptor_dropout,
+        kind=config.adaptor,
+        sides=config.adaptor_sides,
     )
     return KnowledgeAugmented(
         build_backbone(config, vocabulary, scenario, augmented=True), adaptor, config.knowledge_dropout

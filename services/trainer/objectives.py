@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional
 
+from services.ctr.rerankers import attention_loss
 from services.trainer.columns import Columns
 from services.trainer.config import TrainingConfig
 from services.trainer.evaluation import metrics

@@ -62,7 +62,8 @@ def _first_rows(columns: Columns) -> Indices:
     starts = np.flatnonzero(np.diff(user, prepend=-1))
     place = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
     remaining = np.repeat(np.diff(starts, append=len(rows)), np.diff(starts, append=len(rows))) - place
-    return rows[(place % REAL == 0) & (remaining >= REAL)]
+    first: Indices = rows[(place % REAL == 0) & (remaining >= REAL)]
+    return first
 
 
 def _fresh(taken: Indices, item_count: int, random: np.random.Generator) -> Indices:

@@ -72,3 +72,24 @@ class SelfAttention(nn.Module):
         weights = torch.softmax(scores.masked_fill(there == 0, -1e9), dim=-1) * there
         attended: Tensor = self.output((weights @ value).transpose(1, 2).flatten(-2))  # (B, N, D)
         return attended
+
+
+class SelfAttentionBlock(nn.Module):
+    """The transformer's encoder block: attention, then a layer with ReLU, each with a residual and a layer norm.
+
+    (B, N, D) to (B, N, D), D a multiple of `heads`; the inner layer is 2 D wide (arXiv 1706.03762, section 3.1).
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads)
+        self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.after_attention, self.after_layer = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Transform `values` (B, N, D) where `mask` (B, N) is 1."""
+        attended = self.after_attention(values + self.dropout(self.attention(values, mask)))
+        layer = self.outer(torch.relu(self.inner(attended)))
+        transformed: Tensor = self.after_layer(attended + self.dropout(layer))
+        return transformed

@@ -57,3 +57,43 @@ class AttentionalGRU(nn.Module):
             update = share * update
         candidate = torch.tanh(new_in + reset * new_of)
         return (1 - update) * state + update * candidate
+
+
+class ListGRU(nn.GRU):
+    """PyTorch's GRU over a list of any length, which exports to ONNX' own GRU: a loop over steps would fix the length.
+
+    (B, C, D) to the states (B, C, H).
+    """
+
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__(width_in, width, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:  # type: ignore[override]
+        """States after each place of `values` (B, C, D)."""
+        if torch.onnx.is_in_onnx_export():
+            return self._symbolic(values)
+        states: Tensor = super().forward(values)[0]
+        return states
+
+    def _symbolic(self, values: Tensor) -> Tensor:
+        users, places = values.shape[:2]
+        weights = [_onnx_gates(w).unsqueeze(0) for w in (self.weight_ih_l0, self.weight_hh_l0)]
+        biases = torch.cat([_onnx_gates(b) for b in (self.bias_ih_l0, self.bias_hh_l0)]).unsqueeze(0)
+        states = torch.onnx.ops.symbolic(
+            "::GRU",
+            (values.transpose(0, 1), *weights, biases),
+            {"hidden_size": self.hidden_size, "linear_before_reset": 1},
+            dtype=values.dtype,
+            shape=(places, 1, users, self.hidden_size),
+        )  # (C, 1, B, H)
+        return states.squeeze(1).transpose(0, 1)
+
+
+def _onnx_gates(parameter: Tensor) -> Tensor:
+    reset, update, new = parameter.chunk(3)
+    return torch.cat([update, reset, new])

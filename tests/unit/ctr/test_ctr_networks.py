@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -15,7 +16,7 @@ from services.ctr.batch import PADDING, FeatureSpec, RankingBatch
 from services.ctr.hybrid_expert_adaptor import AdaptorConfig, HybridExpertAdaptor
 from services.ctr.knowledge_augmented import DistinctKnowledge, KnowledgeAugmented, hide_ids
 from services.ctr.layers import Dice, TargetAttention
-from services.trainer.export import Scorer, export
+from services.trainer.export import Scorer, export, export_adaptor
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 KNOWLEDGE = 12
@@ -111,6 +112,54 @@ class TestHybridExpertAdaptor:
     def test_outputs_are_never_negative(self) -> None:
         """ReLU follows the last layer too, as in the paper."""
         assert (self.adaptor().adapt_users(torch.randn(100, KNOWLEDGE)) >= 0).all()
+
+    @pytest.mark.parametrize("kind", ["hea", "moe", "mlp"])
+    @pytest.mark.parametrize("side", ["item", "user"])
+    def test_a_gates_weights_sum_to_one(
+        self, kind: Literal["hea", "moe", "mlp"], side: Literal["item", "user"]
+    ) -> None:
+        """One weight for each expert that the kind has."""
+        config = AdaptorConfig(KNOWLEDGE, augmented_width=8, shared_experts=2, dedicated_experts=3, kind=kind)
+        weights = HybridExpertAdaptor(config).gate(torch.randn(50, KNOWLEDGE) * 10, side)
+        assert weights.shape == (50, 1 if kind == "mlp" else 5)
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(50))
+
+    @pytest.mark.parametrize("kind", ["moe", "mlp"])
+    def test_the_simpler_kinds_treat_both_sides_alike(self, kind: Literal["moe", "mlp"]) -> None:
+        """One mixture, or one plain expert, for items and users."""
+        adaptor = HybridExpertAdaptor(AdaptorConfig(KNOWLEDGE, augmented_width=8, kind=kind)).eval()
+        knowledge = torch.randn(5, KNOWLEDGE)
+        torch.testing.assert_close(adaptor.adapt_items(knowledge), adaptor.adapt_users(knowledge))
+
+    def test_a_plain_expert_is_the_whole_of_the_mlp(self) -> None:
+        """Its gate is 1."""
+        adaptor = HybridExpertAdaptor(AdaptorConfig(KNOWLEDGE, augmented_width=8, kind="mlp")).eval()
+        knowledge = torch.randn(5, KNOWLEDGE)
+        torch.testing.assert_close(adaptor.adapt_items(knowledge), adaptor.shared[0](knowledge))
+
+    @pytest.mark.parametrize(("sides", "unused"), [("item", 1), ("user", 0)])
+    def test_an_unused_sides_vectors_are_zeros(self, sides: Literal["item", "user"], unused: int) -> None:
+        """Of the same shape, so that nothing else changes."""
+        adaptor = HybridExpertAdaptor(AdaptorConfig(KNOWLEDGE, augmented_width=8, sides=sides)).eval()
+        outputs = adaptor(torch.randn(3, KNOWLEDGE), torch.randn(4, KNOWLEDGE))
+        assert [output.shape for output in outputs] == [(3, 8), (4, 8)]
+        assert torch.equal(outputs[unused], torch.zeros_like(outputs[unused]))
+        assert outputs[1 - unused].any()
+
+    @pytest.mark.parametrize("width", [4, 384, 1000])
+    def test_knowledge_may_have_any_width(self, width: int) -> None:
+        """The output keeps its own."""
+        assert HybridExpertAdaptor(AdaptorConfig(width)).adapt_items(torch.randn(2, 3, width)).shape == (2, 3, 32)
+
+    @pytest.mark.parametrize(("kind", "sides"), [("moe", "both"), ("mlp", "both"), ("hea", "item")])
+    def test_every_ablation_exports(
+        self, kind: Literal["hea", "moe", "mlp"], sides: Literal["both", "item"], tmp_path: Path
+    ) -> None:
+        """The exporter compares the file with the network for several numbers of rows."""
+        config = AdaptorConfig(KNOWLEDGE, augmented_width=8, kind=kind, sides=sides)
+        export_adaptor(HybridExpertAdaptor(config).eval(), tmp_path / "adaptor.onnx")
+        session = onnxruntime.InferenceSession(tmp_path / "adaptor.onnx")
+        assert [value.name for value in session.get_outputs()] == ["item_augmented", "user_augmented"]
 
     def test_the_sides_share_the_shared_experts_only(self) -> None:
         """A dedicated expert of the items has no gradient from users."""
