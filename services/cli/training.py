@@ -18,6 +18,9 @@ data_app = typer.Typer(help="Load a dataset into the feature store.", no_args_is
 @data_app.command("load")
 def load(
     name: Annotated[str, typer.Argument(help="Name of the dataset; a wrong one lists them.")] = "movielens-100k",
+    path: Annotated[
+        list[Path] | None, typer.Option(help="Folder or file of a dataset that is not fetched; may be repeated.")
+    ] = None,
     hold_out: Annotated[
         int, typer.Option(min=0, help="Keep so many of the newest items out, to stream in later.")
     ] = 40,
@@ -31,7 +34,7 @@ def load(
         from services.cli.training_steps import load_dataset
 
         settings = CliSettings()
-        dataset, held_out = load_dataset(settings, name, hold_out)
+        dataset, held_out = load_dataset(settings, name, path or [], hold_out)
         counts = {
             "items": len(dataset.items),
             "users": len(dataset.users),

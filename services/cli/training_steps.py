@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from services.model_registry import ModelRegistry
 from services.scenarios import Item
 from services.trainer import bulk_knowledge, offline_store
 from services.trainer.config import InvalidConfig, TrainingConfig, read_config
-from services.trainer.datasets import DATASETS, Dataset
+from services.trainer.datasets import DATASETS, Dataset, DatasetSource, InvalidDataset
 from services.trainer.datasets.dataset import newest_items
 from services.trainer.loop import Epoch
 from services.trainer.loop import Progress as Standing
@@ -36,15 +36,18 @@ METRICS = {"auc": "AUC", "logloss": "LogLoss", "gauc": "GAUC"}
 KNOWLEDGE_TIMEOUT_SECONDS = 600.0
 
 
-def load_dataset(settings: CliSettings, name: str, hold_out: int) -> tuple[Dataset, list[Item]]:
+def load_dataset(settings: CliSettings, name: str, paths: Sequence[Path], hold_out: int) -> tuple[Dataset, list[Item]]:
     """Load a dataset but for its newest items; returns it and them. Raises BadInput, NotReady."""
     if name not in DATASETS:
         raise BadInput(f"there is no dataset {name!r}: must be one of {', '.join(DATASETS)}")
     _refuse_while_features_runs(settings)
-    dataset, held_out = _dataset(name, hold_out)
+    found = [path.absolute() for path in paths]
+    dataset, held_out = _dataset(name, found, hold_out)
     offline_store.load_catalogue(dataset, settings.feature_directory)
     write_items(settings.new_items_file, held_out)
-    settings.dataset_file.write_text(json.dumps({"name": name, "hold_out": hold_out}))
+    settings.dataset_file.write_text(
+        json.dumps({"name": name, "paths": [str(path) for path in found], "hold_out": hold_out})
+    )
     return dataset, held_out
 
 
@@ -54,7 +57,8 @@ def loaded_dataset(settings: CliSettings) -> Dataset:
         record = json.loads(settings.dataset_file.read_text())
     except FileNotFoundError as error:
         raise NotReady("no dataset is loaded: run `loreline data load` first") from error
-    return _dataset(record["name"], record["hold_out"])[0]
+    paths = [Path(path) for path in record.get("paths", [])]
+    return _dataset(record["name"], paths, record["hold_out"])[0]
 
 
 def build_knowledge(settings: CliSettings, dataset: Dataset, provider: str) -> tuple[int, int]:
@@ -151,12 +155,14 @@ def print_report(report: Report) -> None:
     )
 
 
-def _dataset(name: str, hold_out: int) -> tuple[Dataset, list[Item]]:
+def _dataset(name: str, paths: Sequence[Path], hold_out: int) -> tuple[Dataset, list[Item]]:
     try:
-        dataset = DATASETS[name]()
+        dataset = DATASETS[name](DatasetSource(tuple(paths)))
         held_out = newest_items(dataset, hold_out)
     except AssetUnavailable as error:
         raise NotReady(f"the dataset cannot be fetched: {error}") from error
+    except InvalidDataset as error:
+        raise BadInput(str(error)) from error
     except ValueError as error:
         raise BadInput(f"--hold-out: {error}") from error
     return dataset.without_items({item.item_id for item in held_out}), held_out

@@ -15,7 +15,7 @@ from services.model_registry import ModelRegistry
 from services.runtime.logs import configure_logs
 from services.runtime.process_settings import read_settings, refuse_to_start
 from services.trainer.config import InvalidConfig, read_config
-from services.trainer.datasets import DATASETS
+from services.trainer.datasets import DATASETS, DatasetSource, InvalidDataset
 from services.trainer.datasets.dataset import newest_items
 from services.trainer.loop import Epoch
 from services.trainer.offline_store import KnowledgeNotLoaded
@@ -35,7 +35,7 @@ def main() -> None:
     first = _join_processes()
     try:
         config = read_config(settings.config)
-        dataset = DATASETS[settings.dataset]()
+        dataset = DATASETS[settings.dataset](DatasetSource(settings.dataset_paths))
         dataset = dataset.without_items({item.item_id for item in newest_items(dataset, settings.held_out_items)})
         report = train(
             dataset,
@@ -46,7 +46,7 @@ def main() -> None:
             settings.checkpoint_directory,
             settings.checkpoint_steps,
         )
-    except (InvalidConfig, KnowledgeNotLoaded, EmptySplit, ValueError) as error:
+    except (InvalidConfig, KnowledgeNotLoaded, EmptySplit, InvalidDataset, ValueError) as error:
         refuse_to_start(str(error))
     finally:
         if distributed.is_initialized():

