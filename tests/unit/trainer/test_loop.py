@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.config import InvalidConfig, TrainingConfig, read_config
 from services.trainer.datasets import Dataset
 from services.trainer.loop import Epoch, Progress
+from services.trainer.tensorboard import with_tensorboard
 from services.trainer.training import Material, Watcher, gather, train_network
 
 SMALL = {"embedding_width": 8, "history_length": 8, "batch_size": 64, "epochs": 4, "patience": 4, "shared_experts": 1}
@@ -134,3 +137,40 @@ def test_two_processes_train_what_one_does(dataset: Dataset, feature_directory: 
     assert auc == pytest.approx([epoch.validation["auc"] for epoch in epochs], abs=1e-4)
     for name, value in alone.state_dict().items():
         torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_metrics_of_every_epoch_are_written_for_tensorboard(material: Material, tmp_path: Path) -> None:
+    """Loss, validation metrics and samples/s, and the watcher behind is told as well."""
+    told: list[Epoch] = []
+    watcher = with_tensorboard(Watcher(epoch=lambda _, epoch: told.append(epoch)), tmp_path)
+    train_network(material, config_of(epochs=2), False, name="off", watcher=watcher)
+    events = EventAccumulator(str(tmp_path / "knowledge-off"))
+    events.Reload()
+    written = [scalar.value for scalar in events.Scalars("validation/auc")]
+    assert written == pytest.approx([epoch.validation["auc"] for epoch in told])
+    assert {"training/loss", "training/samples_per_second"} <= set(events.Tags()["scalars"])
+
+
+def test_bfloat16_computes_close_to_float32(material: Material) -> None:
+    """The weights stay float32."""
+    config = config_of(dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
+    full, half = (
+        train_network(material, config.model_copy(update={"precision": precision}), True)
+        for precision in ("float32", "bfloat16")
+    )
+    assert all(value.dtype == torch.float32 for value in half[0].state_dict().values() if value.is_floating_point())
+    auc = [epochs[-1].validation["auc"] for _, epochs in (full, half)]
+    assert auc[1] == pytest.approx(auc[0], abs=0.02)
+    assert auc[1] != auc[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # by torch itself
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
+def test_a_compiled_network_trains_like_a_plain_one(material: Material) -> None:
+    """To the rounding of another order of sums."""
+    config = config_of(dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
+    plain, compiled = (
+        train_network(material, config.model_copy(update={"compile": chosen}), True)[1] for chosen in (False, True)
+    )
+    assert compiled[-1].validation["auc"] == pytest.approx(plain[-1].validation["auc"], abs=1e-3)
