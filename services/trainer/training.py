@@ -211,7 +211,7 @@ def register(
 def run_name(config: TrainingConfig, material: Material, augmented: bool) -> str:
     """A hash of all that decides what a run comes to: config and log, and the knowledge where it is used."""
     data = material.data_hash if augmented else material.log_hash
-    return hashlib.sha256(f"{config.model_dump_json()} {data} {augmented}".encode()).hexdigest()
+    return hashlib.sha256(f"{config.model_dump_json(exclude_defaults=True)} {data} {augmented}".encode()).hexdigest()
 
 
 def device() -> torch.device:
