@@ -21,7 +21,7 @@ class AdaptorConfig:
     Expert counts are the released defaults, inside the paper's ranges (2-5 shared, 2-6 dedicated).
 
     For ablations (arXiv 2306.10933, section 4.4): `kind` moe has one gate over all experts for both sides, mlp one
-    plain expert; `sides` item or user leaves the other side's augmented vectors zero.
+    plain expert; `sides` item or user leaves the other side's augmented vectors zero and gives it no parameters.
     """
 
     knowledge_width: int
@@ -39,6 +39,10 @@ class AdaptorConfig:
             return self.shared_experts, self.dedicated_experts
         return (self.shared_experts + self.dedicated_experts if self.kind == "moe" else 1), 0
 
+    def uses(self, side: Side) -> bool:
+        """Whether a side's knowledge is adapted."""
+        return self.sides in {"both", side}
+
 
 class HybridExpertAdaptor(nn.Module):
     """Experts shared by items and users, experts of each side's own, and a softmax gate a side.
@@ -52,10 +56,11 @@ class HybridExpertAdaptor(nn.Module):
         self.config = config
         shared, dedicated = config.counts()
         self.shared = _experts(config, shared)
-        self.item = _experts(config, dedicated)
-        self.user = _experts(config, dedicated)
+        self.item = _experts(config, dedicated if config.uses("item") else 0)
+        self.user = _experts(config, dedicated if config.uses("user") else 0)
+        gate_each = dedicated > 0 and config.sides == "both"  # a gate that is never trained stops distributed training
         self.item_gate = nn.Linear(config.knowledge_width, shared + dedicated)
-        self.user_gate = nn.Linear(config.knowledge_width, shared + dedicated) if dedicated else self.item_gate
+        self.user_gate = nn.Linear(config.knowledge_width, shared + dedicated) if gate_each else self.item_gate
         initialise(self)
 
     def forward(self, item_knowledge: Tensor, user_knowledge: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,15 +76,16 @@ class HybridExpertAdaptor(nn.Module):
         return self._mix(knowledge, "user")
 
     def gate(self, knowledge: Tensor, side: Side) -> Tensor:
-        """Weights (..., E) of the side's experts, shared ones first; they sum to 1."""
+        """Weights (..., E) of the experts of a side that is used, shared ones first; they sum to 1."""
         linear = self.item_gate if side == "item" else self.user_gate
         return torch.softmax(linear(knowledge), dim=-1)
 
     def _mix(self, knowledge: Tensor, side: Side) -> Tensor:
+        if not self.config.uses(side):
+            return knowledge.new_zeros(*knowledge.shape[:-1], self.config.augmented_width)
         dedicated = self.item if side == "item" else self.user
         outputs = torch.stack([expert(knowledge) for expert in [*self.shared, *dedicated]], dim=-1)  # (..., A, E)
-        mixed = (outputs * self.gate(knowledge, side).unsqueeze(-2)).sum(dim=-1)  # (..., A)
-        return mixed if self.config.sides in {"both", side} else torch.zeros_like(mixed)
+        return (outputs * self.gate(knowledge, side).unsqueeze(-2)).sum(dim=-1)  # (..., A)
 
 
 def _experts(config: AdaptorConfig, count: int) -> nn.ModuleList:

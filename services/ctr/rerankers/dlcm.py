@@ -15,8 +15,9 @@ class DLCM(nn.Module):
 
     o_c = states of the GRU over x, s = its last state; phi(o_c, s) = BatchNorm([o_c, tanh(W s) * o_c]), then a layer to
     two classes; the logit is the difference of the two, so that its sigmoid equals their softmax.
-    x = [candidate, mean history, augmented item, augmented user]. Source: DLCM, arXiv 1804.05936, section 4, with the
-    head of KAR's experiments and their width of 64.
+    x = [candidate, mean history, augmented item, augmented user]. Train it on lists without padding, which would enter
+    the statistics of the BatchNorm; padding changes no score in evaluation. Source: DLCM, arXiv 1804.05936, section 4,
+    with the head of KAR's experiments and their width of 64.
     """
 
     def __init__(self, spec: FeatureSpec, width: int = 64, dropout: float = 0.0) -> None:

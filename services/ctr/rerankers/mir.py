@@ -15,11 +15,11 @@ from services.ctr.rerankers.candidates import ListEmbedding
 class MIR(nn.Module):
     """Candidates as a set, the history as a list, and attention from the one to the other.
 
-    S = block(W_s candidates), without positions; H = GRU(history); A = S M H^T says what each candidate has to do with
-    each entry; logits = MLP([S, softmax(A) H, candidate, augmented item, augmented user]). Knowledge enters here as in
-    every other re-ranker. Source: MIR, arXiv 2204.09370, sections 4.2 to 4.4: the set's own attention, the history's
-    recurrence and the set-to-list attention, with 2 heads and the MLP 200-80 of KAR's experiments. A user without
-    history contributes zeros.
+    S = block(W_s candidates), without positions; H = GRU(history); A = S M H^T / sqrt(width) says what each candidate
+    has to do with each entry; logits = MLP([S, softmax(A) H, candidate, augmented item, augmented user]). Knowledge
+    enters here as in every other re-ranker. Source: MIR, arXiv 2204.09370, sections 4.2 to 4.4: the set's own
+    attention, the history's recurrence and the set-to-list attention, with 2 heads and the MLP 200-80 of KAR's
+    experiments. A user without history contributes zeros.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ class PRM(nn.Module):
 
     x = [candidate, mean history, augmented item, augmented user]; positions are sines and cosines, so a list may have
     any length. Source: PRM, arXiv 1904.06813, with the sizes of KAR's experiments: one block of 2 heads, MLP 200-80.
+    Raises ValueError for an odd `width`: a sine needs its cosine.
     """
 
     def __init__(
@@ -28,6 +29,8 @@ class PRM(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if width % 2:
+            raise ValueError(f"width must be even, is {width}")
         self.embedding = ListEmbedding(spec)
         self.project = nn.Linear(self.embedding.width, width)
         self.block = SelfAttentionBlock(width, heads, dropout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,7 +17,7 @@ class SetRank(nn.Module):
     """logits = MLP(block(W x)) without positions: another order of the candidates gives the logits in that order.
 
     x = [candidate, mean history, augmented item, augmented user]. Source: SetRank, arXiv 1912.05891, with the sizes of
-    KAR's experiments: one block of 2 heads, MLP 200-80. `attention_loss` is the loss of its section 4.4.
+    KAR's experiments: one block of 2 heads, MLP 200-80. `attention_loss` is the paper's loss.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class SetRank(nn.Module):
 def attention_loss(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
     """Mean over B lists of the cross entropy between softmax(logits / temperature) and the labels' shares, (B, C).
 
-    A list without a positive label has no shares and counts nothing.
+    A list without a positive label has no shares and adds nothing; the mean counts it all the same, so that processes
+    with batches of one size may average their losses. Labels are 0 or more, of any grade.
     """
-    positives = labels.sum(dim=1, keepdim=True)  # (B, 1)
-    shares = labels / positives.clamp(min=1)
+    total = labels.sum(dim=1, keepdim=True)  # (B, 1)
+    shares = labels / torch.where(total > 0, total, 1)
     return -(shares * functional.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()

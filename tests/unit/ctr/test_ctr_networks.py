@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import onnxruntime
@@ -20,6 +20,9 @@ from services.trainer.export import Scorer, export, export_adaptor
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 KNOWLEDGE = 12
+Kind = Literal["hea", "moe", "mlp"]
+Sides = Literal["both", "item", "user"]
+ABLATIONS = [(kind, sides) for kind in get_args(Kind) for sides in get_args(Sides)]
 GOLDEN = {
     "din": [[0.004693, -0.2472973, 0.2048251]],
     "dien": [[0.1524472, 0.001174, 0.0567953]],
@@ -113,11 +116,9 @@ class TestHybridExpertAdaptor:
         """ReLU follows the last layer too, as in the paper."""
         assert (self.adaptor().adapt_users(torch.randn(100, KNOWLEDGE)) >= 0).all()
 
-    @pytest.mark.parametrize("kind", ["hea", "moe", "mlp"])
+    @pytest.mark.parametrize("kind", get_args(Kind))
     @pytest.mark.parametrize("side", ["item", "user"])
-    def test_a_gates_weights_sum_to_one(
-        self, kind: Literal["hea", "moe", "mlp"], side: Literal["item", "user"]
-    ) -> None:
+    def test_a_gates_weights_sum_to_one(self, kind: Kind, side: Literal["item", "user"]) -> None:
         """One weight for each expert that the kind has."""
         config = AdaptorConfig(KNOWLEDGE, augmented_width=8, shared_experts=2, dedicated_experts=3, kind=kind)
         weights = HybridExpertAdaptor(config).gate(torch.randn(50, KNOWLEDGE) * 10, side)
@@ -137,35 +138,49 @@ class TestHybridExpertAdaptor:
         knowledge = torch.randn(5, KNOWLEDGE)
         torch.testing.assert_close(adaptor.adapt_items(knowledge), adaptor.shared[0](knowledge))
 
-    @pytest.mark.parametrize(("sides", "unused"), [("item", 1), ("user", 0)])
-    def test_an_unused_sides_vectors_are_zeros(self, sides: Literal["item", "user"], unused: int) -> None:
+    @pytest.mark.parametrize(("kind", "sides"), ABLATIONS)
+    def test_an_unused_sides_vectors_are_zeros(self, kind: Kind, sides: Sides) -> None:
         """Of the same shape, so that nothing else changes."""
-        adaptor = HybridExpertAdaptor(AdaptorConfig(KNOWLEDGE, augmented_width=8, sides=sides)).eval()
-        outputs = adaptor(torch.randn(3, KNOWLEDGE), torch.randn(4, KNOWLEDGE))
-        assert [output.shape for output in outputs] == [(3, 8), (4, 8)]
-        assert torch.equal(outputs[unused], torch.zeros_like(outputs[unused]))
-        assert outputs[1 - unused].any()
+        torch.manual_seed(1)
+        adaptor = HybridExpertAdaptor(AdaptorConfig(KNOWLEDGE, augmented_width=8, kind=kind, sides=sides)).eval()
+        item, user = adaptor(torch.randn(3, KNOWLEDGE), torch.randn(4, KNOWLEDGE))
+        assert (item.shape, user.shape) == ((3, 8), (4, 8))
+        assert (bool(item.any()), bool(user.any())) == (sides != "user", sides != "item")
+
+    @pytest.mark.parametrize(("kind", "sides"), ABLATIONS)
+    def test_no_parameter_is_left_without_gradient(self, kind: Kind, sides: Sides) -> None:
+        """Training in several processes refuses a network that has one."""
+        torch.manual_seed(1)
+        adaptor = HybridExpertAdaptor(AdaptorConfig(KNOWLEDGE, augmented_width=8, kind=kind, sides=sides))
+        item, user = adaptor(torch.randn(20, KNOWLEDGE), torch.randn(20, KNOWLEDGE))
+        (item.sum() + user.sum()).backward()
+        assert [name for name, parameter in adaptor.named_parameters() if parameter.grad is None] == []
+        experts = [*adaptor.shared, *adaptor.item, *adaptor.user]
+        assert all(expert[0].weight.grad.any() for expert in experts)
 
     @pytest.mark.parametrize("width", [4, 384, 1000])
     def test_knowledge_may_have_any_width(self, width: int) -> None:
         """The output keeps its own."""
         assert HybridExpertAdaptor(AdaptorConfig(width)).adapt_items(torch.randn(2, 3, width)).shape == (2, 3, 32)
 
-    @pytest.mark.parametrize(("kind", "sides"), [("moe", "both"), ("mlp", "both"), ("hea", "item")])
-    def test_every_ablation_exports(
-        self, kind: Literal["hea", "moe", "mlp"], sides: Literal["both", "item"], tmp_path: Path
-    ) -> None:
-        """The exporter compares the file with the network for several numbers of rows."""
-        config = AdaptorConfig(KNOWLEDGE, augmented_width=8, kind=kind, sides=sides)
-        export_adaptor(HybridExpertAdaptor(config).eval(), tmp_path / "adaptor.onnx")
+    @pytest.mark.parametrize(("kind", "sides"), [("hea", "item"), ("hea", "user"), ("moe", "item"), ("mlp", "both")])
+    def test_every_ablation_exports(self, kind: Kind, sides: Sides, tmp_path: Path) -> None:
+        """One file with the inputs and outputs of the whole adaptor, which computes the same for any number of rows."""
+        adaptor = HybridExpertAdaptor(AdaptorConfig(KNOWLEDGE, augmented_width=8, kind=kind, sides=sides)).eval()
+        export_adaptor(adaptor, tmp_path / "adaptor.onnx")
         session = onnxruntime.InferenceSession(tmp_path / "adaptor.onnx")
-        assert [value.name for value in session.get_outputs()] == ["item_augmented", "user_augmented"]
+        assert [value.name for value in session.get_inputs()] == ["item_knowledge", "user_knowledge"]
+        item, user = torch.randn(6, KNOWLEDGE), torch.randn(9, KNOWLEDGE)
+        got = session.run(None, {"item_knowledge": item.numpy(), "user_knowledge": user.numpy()})
+        for side, expected in zip(got, adaptor(item, user), strict=True):
+            np.testing.assert_allclose(side, expected.detach().numpy(), atol=1e-5)
 
     def test_the_sides_share_the_shared_experts_only(self) -> None:
-        """A dedicated expert of the items has no gradient from users."""
+        """A dedicated expert of the items, and their gate, have no gradient from users."""
         adaptor = self.adaptor()
         adaptor.adapt_users(torch.rand(4, KNOWLEDGE)).sum().backward()
-        assert all(parameter.grad is None for parameter in adaptor.item.parameters())
+        assert all(parameter.grad is None for parameter in [*adaptor.item.parameters(), adaptor.item_gate.weight])
+        assert all(parameter.grad is not None for parameter in adaptor.user.parameters())
         assert all(parameter.grad is not None for parameter in adaptor.shared.parameters())
 
 

@@ -15,6 +15,7 @@ from services.ctr.batch import PADDING, FeatureSpec, RankingBatch
 from services.ctr.hybrid_expert_adaptor import AdaptorConfig
 from services.ctr.knowledge_augmented import KnowledgeAugmented
 from services.ctr.rerankers import RERANKERS, attention_loss
+from services.ctr.rerankers.prm import positions
 from services.trainer.export import export
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
@@ -85,6 +86,15 @@ class TestRerankers:
         asked = lists(2, 4)
         changed = asked._replace(item_augmented=asked.item_augmented + 1, user_augmented=asked.user_augmented + 1)
         torch.testing.assert_close(reranker(name, BASE)(asked), reranker(name, BASE)(changed))
+
+    def test_what_a_user_liked_changes_the_scores(self, name: str) -> None:
+        """Another first entry, and another rating of it."""
+        asked = lists(2, 4)
+        item_id, rating = asked.history_item_id.clone(), asked.history_rating.clone()
+        item_id[:, 0] = item_id[:, 0] % 29 + 1
+        rating[:, 0] = (rating[:, 0] + 1) % 6
+        for changed in (asked._replace(history_item_id=item_id), asked._replace(history_rating=rating)):
+            assert not torch.allclose(reranker(name)(asked), reranker(name)(changed), atol=1e-5)
 
     def test_padding_of_the_history_changes_nothing(self, name: str) -> None:
         """Whatever its fields and ratings hold."""
@@ -169,6 +179,30 @@ class TestAttentionLoss:
         expected = -0.5 * (1 - total) - 0.5 * (0 - total)
         assert attention_loss(logits, labels, temperature=2.0).item() == pytest.approx(expected)
 
-    def test_a_list_without_positives_counts_nothing(self) -> None:
-        """It has no distribution to be near to."""
-        assert attention_loss(torch.randn(3, 4), torch.zeros(3, 4)).item() == 0
+    def test_grades_are_made_shares_of_their_sum(self) -> None:
+        """Even where they sum to less than 1."""
+        logits, labels = torch.randn(2, 3), torch.tensor([[0.4, 0.1, 0.0], [0.0, 0.2, 0.0]])
+        torch.testing.assert_close(attention_loss(logits, labels), attention_loss(logits, labels * 10))
+
+    def test_a_list_without_positives_adds_nothing(self) -> None:
+        """It has no distribution to be near to, and moves no logit; the mean is over all lists."""
+        logits, labels = torch.randn(2, 4, requires_grad=True), torch.tensor([[0.0, 1, 0, 1], [0, 0, 0, 0]])
+        loss = attention_loss(logits, labels)
+        loss.backward()
+        torch.testing.assert_close(loss, attention_loss(logits[:1], labels[:1]) / 2)
+        assert logits.grad is not None
+        assert logits.grad[0].all()
+        assert not logits.grad[1].any()
+
+
+def test_positions_are_the_sines_and_cosines_of_a_places_number() -> None:
+    """Slower waves in later columns."""
+    got = positions(torch.zeros(2, 3, 4))
+    expected = [[math.sin(p), math.sin(p / 100), math.cos(p), math.cos(p / 100)] for p in range(3)]
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
+
+
+def test_an_odd_width_has_no_positions() -> None:
+    """The message names the option."""
+    with pytest.raises(ValueError, match="width must be even, is 5"):
+        RERANKERS["prm"](SPEC, width=5, heads=1)
