@@ -1,8 +1,13 @@
-"""Loads a scenario's YAML and checks it. To add a scenario, add a YAML here or in LORELINE_SCENARIO_DIRECTORY."""
+"""Loads a scenario's YAML and checks it. To add a scenario, add a YAML here or in LORELINE_SCENARIO_DIRECTORY.
+
+LORELINE_SCENARIO_DIRECTORY is an environment variable that names a folder of one's own scenario files; a file there
+wins over a shipped one of the same name. Every process that speaks of the scenario must be given it.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +54,7 @@ class Scenario:
     """One scenario. `positive_above`: a rating above it is a positive label (rating unit of the scenario).
 
     The grounded prompts are for models too small to be asked what they know: they reason on given facts alone.
+    The cluster prompts are None in a scenario that is not made for collective knowledge.
     """
 
     name: str
@@ -62,6 +68,8 @@ class Scenario:
     user_prompt: PromptTemplate
     grounded_item_prompt: PromptTemplate
     grounded_user_prompt: PromptTemplate
+    item_cluster_prompt: PromptTemplate | None = None
+    user_cluster_prompt: PromptTemplate | None = None
 
     def field_values(self, item: Item) -> list[str]:
         """The item's categorical feature values, one for each of `item_fields`; empty text where unknown."""
@@ -79,7 +87,20 @@ def _decade(value: AttributeValue) -> str:
         return ""
 
 
-TRANSFORMS: dict[str, Callable[[AttributeValue], str]] = {"text": _text, "first": _text, "decade": _decade}
+def _band(value: AttributeValue) -> str:
+    try:
+        exponent = math.floor(math.log2(float(_text(value))))
+        return f"{2.0**exponent:g}-{2.0 ** (exponent + 1):g}"
+    except (ValueError, OverflowError):  # not a number, zero or less, infinite
+        return ""
+
+
+TRANSFORMS: dict[str, Callable[[AttributeValue], str]] = {
+    "text": _text,
+    "first": _text,
+    "decade": _decade,
+    "band": _band,
+}
 
 
 def scenario_directories() -> list[Path]:
@@ -110,6 +131,7 @@ def _parse(document: dict[str, Any], name: str) -> Scenario:
     if document["name"] != name:
         raise ValueError(f"name: must equal the file's name, {name!r}")
     minimum, above, maximum = _ratings(document["rating"])
+    prompts = {name: PromptTemplate(**template) for name, template in document["prompts"].items()}
     return Scenario(
         name=name,
         description=document["description"],
@@ -118,10 +140,12 @@ def _parse(document: dict[str, Any], name: str) -> Scenario:
         maximum_rating=maximum,
         item_fields=_item_fields(document["item_fields"]),
         factors=_factors(document["factors"]),
-        item_prompt=PromptTemplate(**document["prompts"]["item"]),
-        user_prompt=PromptTemplate(**document["prompts"]["user"]),
-        grounded_item_prompt=PromptTemplate(**document["prompts"]["grounded_item"]),
-        grounded_user_prompt=PromptTemplate(**document["prompts"]["grounded_user"]),
+        item_prompt=prompts["item"],
+        user_prompt=prompts["user"],
+        grounded_item_prompt=prompts["grounded_item"],
+        grounded_user_prompt=prompts["grounded_user"],
+        item_cluster_prompt=prompts.get("item_cluster"),
+        user_cluster_prompt=prompts.get("user_cluster"),
     )
 
 

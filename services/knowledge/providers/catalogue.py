@@ -14,6 +14,7 @@ from services.scenarios import Item, Scenario, UserHistory
 
 COMPOSITION = 1  # raise with every change of words: part of the key under which answers are kept
 SHOWN_TASTES = 4
+ROUNDED = {"decade", "band"}  # transforms that do not tell the whole attribute
 
 
 class CatalogueProvider:
@@ -67,7 +68,7 @@ def _item_sentences(item: Item, scenario: Scenario) -> Iterator[str]:
 
 
 def _attribute_sentences(item: Item, scenario: Scenario) -> Iterator[str]:
-    said = {field.attribute for field in scenario.item_fields if field.transform != "decade"}
+    said = {field.attribute for field in scenario.item_fields if field.transform not in ROUNDED}
     for name, value in clean_attributes(item.attributes).items():
         if name not in said:
             factor = _factor_of(name, scenario.factors)

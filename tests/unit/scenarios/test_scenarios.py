@@ -43,7 +43,7 @@ def test_the_shipped_scenario_is_whole() -> None:
 
 def test_every_shipped_scenario_loads() -> None:
     """Whatever is added to the folder."""
-    assert "movies" in scenario_names()
+    assert {"apps", "books", "movies", "music", "news", "retail"} <= set(scenario_names())
     assert [load_scenario(name).name for name in scenario_names()] == scenario_names()
 
 
@@ -66,6 +66,54 @@ def test_fields_are_made_of_attributes(attributes: dict[str, Any], expected: lis
     assert load_scenario("movies").field_values(Item("1", "movies", "Night Train", attributes)) == expected
 
 
+@pytest.mark.parametrize("name", scenario_names())
+def test_every_shipped_scenario_has_its_own_words(name: str) -> None:
+    """Enough distinct factors, and no prompt that another scenario has too."""
+    scenario = load_scenario(name)
+    others = [load_scenario(other) for other in scenario_names() if other != name]
+    assert 5 <= len(set(scenario.factors)) == len(scenario.factors)
+    for kind in ("item", "user", "item_cluster", "user_cluster", "grounded_item", "grounded_user"):
+        words = getattr(scenario, f"{kind}_prompt").user
+        assert words not in [getattr(other, f"{kind}_prompt").user for other in others]
+
+
+@pytest.mark.parametrize(
+    ("name", "above"), [("books", 4), ("music", 3), ("apps", 3), ("news", 0.5), ("retail", 3), ("movies", 3)]
+)
+def test_shipped_scenarios_say_what_a_positive_label_is(name: str, above: float) -> None:
+    """A rating above it counts as liked."""
+    assert load_scenario(name).positive_above == above
+
+
+@pytest.mark.parametrize(
+    ("price", "band"),
+    [
+        (12.5, "8-16"),
+        (8.0, "8-16"),
+        ("16", "16-32"),
+        (0.3, "0.25-0.5"),
+        (0.0, ""),
+        (-1.0, ""),
+        (float("inf"), ""),
+        (float("nan"), ""),
+        (1.7e308, ""),
+        ("cheap", ""),
+        (None, ""),
+    ],
+)
+def test_prices_fall_into_bands_of_powers_of_two(price: Any, band: str) -> None:
+    """A band holds its lower bound; what has no band is unknown."""
+    item = Item("1", "retail", "Kettle", {"brand": "Acme", "categories": ["Kitchen"], "price": price})
+    assert load_scenario("retail").field_values(item) == ["Acme", "Kitchen", band]
+
+
+def test_a_scenario_without_cluster_prompts_loads(write: Write) -> None:
+    """Only collective knowledge needs them."""
+    prompts = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["prompts"]
+    write("plain", prompts={name: prompt for name, prompt in prompts.items() if "cluster" not in name})
+    assert load_scenario("plain").item_cluster_prompt is None
+
+
 @pytest.mark.parametrize("name", ["nonsense", "", "../movies", "movies.yaml", "/etc/passwd"])
 def test_an_unknown_scenario_lists_those_there_are(name: str) -> None:
     """A name is never a path."""
@@ -75,10 +123,10 @@ def test_an_unknown_scenario_lists_those_there_are(name: str) -> None:
 
 def test_a_scenario_of_ones_own_is_found(write: Write) -> None:
     """Beside the shipped ones."""
-    write("books", description="Books.", rating={"minimum": 0, "maximum": 10, "positive_above": 6})
-    books = load_scenario("books")
-    assert scenario_names() == ["books", "movies"]
-    assert (books.description, books.maximum_rating, books.positive_above) == ("Books.", 10.0, 6.0)
+    write("games", description="Games.", rating={"minimum": 0, "maximum": 10, "positive_above": 6})
+    games = load_scenario("games")
+    assert {"games", "movies"} <= set(scenario_names())
+    assert (games.description, games.maximum_rating, games.positive_above) == ("Games.", 10.0, 6.0)
 
 
 def test_ones_own_folder_comes_before_the_shipped_one(write: Write) -> None:
