@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from services.scenarios import load_scenario
-from services.trainer.datasets import Dataset
+from services.trainer.datasets import Dataset, labels
 from services.trainer.offline_store import MAX_PREFERENCE_ENTRIES
 
 Indices = npt.NDArray[np.int64]
@@ -30,7 +29,7 @@ class Columns:
 
     user: Indices  # (R,)
     item: Indices  # (R,)
-    rating: npt.NDArray[np.float32]  # (R,) scenario's unit
+    rating: npt.NDArray[np.float32]  # (R,) scenario's unit, 0 = none given
     label: npt.NDArray[np.float32]  # (R,) 0 or 1
     time: Indices  # (R,) seconds since 1970-01-01 UTC
     known_end: Indices  # (R,)
@@ -67,8 +66,8 @@ def columns_of(dataset: Dataset) -> tuple[Columns, list[str]]:
     columns = Columns(
         user=user,
         item=pd.Index(list(dataset.items)).get_indexer(pd.Index(log["item_id"])).astype(np.int64)[order],
-        rating=rating,
-        label=(rating > load_scenario(dataset.scenario).positive_above).astype(np.float32),
+        rating=np.nan_to_num(rating, nan=0.0),
+        label=labels(dataset)[order],
         time=time,
         known_end=_known_end(user, time),
         user_start=np.concatenate([[0], np.cumsum(np.bincount(user))]),

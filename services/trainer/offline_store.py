@@ -92,7 +92,7 @@ def preference_histories(dataset: Dataset) -> Iterator[tuple[UserHistory, int]]:
     for user_id, log in dataset.interactions.groupby("user_id", sort=False):
         first = log.iloc[: preference_count(len(log))]
         entries = [
-            HistoryEntry(dataset.items[item_id], float(rating))
+            HistoryEntry(dataset.items[item_id], None if np.isnan(rating) else float(rating))
             for item_id, rating in zip(first["item_id"], first["rating"], strict=True)
         ]
         yield UserHistory(str(user_id), entries, dataset.users.get(str(user_id), {})), int(first["time"].iloc[-1])
@@ -149,7 +149,7 @@ def _histories(interactions: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """One row for each user and moment: the newest interactions up to and with that moment."""
     for group, log in interactions.groupby("user_id", sort=False):
         user_id = str(group)
-        ids, ratings, times = log["item_id"].tolist(), log["rating"].tolist(), log["time"].tolist()
+        ids, ratings, times = log["item_id"].tolist(), log["rating"].fillna(0).tolist(), log["time"].tolist()
         end = 0
         for moment, same in groupby(times):
             end += len(list(same))

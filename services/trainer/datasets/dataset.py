@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from services.scenarios import Item
+from services.scenarios import Item, load_scenario
 from services.scenarios.items import AttributeValue
 
 COLUMNS = {"user_id": "str", "item_id": "str", "rating": "float32", "time": "int64"}
@@ -32,6 +34,13 @@ class DatasetSource:
             raise InvalidDataset(f"--path: must be the one folder that holds the dataset's files, is {given}")
         return self.paths[0]
 
+    def file(self) -> Path:
+        """The one file. Raises InvalidDataset."""
+        if len(self.paths) != 1 or not self.paths[0].is_file():
+            given = ", ".join(map(str, self.paths)) or "nothing"
+            raise InvalidDataset(f"--path: must be the one file that describes the dataset, is {given}")
+        return self.paths[0]
+
     def nothing(self) -> None:
         """For a dataset that is fetched. Raises InvalidDataset when files were given."""
         if self.paths:
@@ -42,8 +51,9 @@ class DatasetSource:
 class Dataset:
     """Items by id, users' attributes by id, and the log of interactions.
 
-    `interactions` has the columns of COLUMNS: ids as text, the rating in the scenario's unit, the time in seconds since
-    1970-01-01 UTC. It is sorted by time; equal times keep the order of the file.
+    `interactions` has the columns of COLUMNS: ids as text, the rating in the scenario's unit (NaN: none given), the time
+    in seconds since 1970-01-01 UTC; and `label` (0 or 1) where ratings do not tell it. It is sorted by time; equal times
+    keep the order of the file.
     """
 
     name: str
@@ -80,17 +90,37 @@ def newest_items(dataset: Dataset, count: int) -> list[Item]:
 
 
 def check_interactions(interactions: pd.DataFrame, items: Mapping[str, Item]) -> pd.DataFrame:
-    """The interactions with COLUMNS' types, sorted by time. Raises InvalidDataset."""
+    """The interactions with COLUMNS' types, sorted by time. Raises InvalidDataset.
+
+    With a column `label` (0 or 1) ratings may be missing.
+    """
     missing = [column for column in COLUMNS if column not in interactions]
     if missing:
         raise InvalidDataset(f"column {missing[0]!r} is missing; there must be {', '.join(COLUMNS)}")
+    if interactions.empty:
+        raise InvalidDataset("there are no interactions")
+    labelled = "label" in interactions
     for column in COLUMNS:
-        _refuse_rows(interactions[column].isna(), f"{column} must have a value")
-    typed = interactions[list(COLUMNS)].astype(COLUMNS)
-    _refuse_rows(~typed["item_id"].isin(items.keys()), "item_id must be an item of the catalogue")
+        if column != "rating" or not labelled:
+            refuse_rows(interactions[column].isna(), f"{column} must have a value")
+    types = COLUMNS | ({"label": "float32"} if labelled else {})
+    typed = interactions[list(types)].astype(types)
+    refuse_rows(~typed["item_id"].isin(items.keys()), "item_id must be an item of the catalogue")
     return typed.sort_values("time", kind="stable").reset_index(drop=True)
 
 
-def _refuse_rows(wrong: pd.Series[bool], rule: str) -> None:
+def labels(dataset: Dataset) -> npt.NDArray[np.float32]:
+    """(R,) 1 where an interaction is positive: its label, or a rating above the scenario's bound."""
+    log = dataset.interactions
+    if "label" in log:
+        return log["label"].to_numpy(dtype=np.float32)
+    positive = log["rating"] > load_scenario(dataset.scenario).positive_above
+    return positive.to_numpy().astype(np.float32)
+
+
+def refuse_rows(wrong: pd.Series, rule: str, path: Path | None = None) -> None:
+    """Raise InvalidDataset with the first wrong row, counted from 1, if there is one."""
     if wrong.any():
-        raise InvalidDataset(f"row {int(wrong.to_numpy().argmax()) + 1}: {rule} ({int(wrong.sum())} rows break this)")
+        where = f"{path}: " if path else ""
+        row = int(wrong.to_numpy().argmax()) + 1
+        raise InvalidDataset(f"{where}row {row}: {rule} ({int(wrong.sum())} rows break this)")
