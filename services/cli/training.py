@@ -21,6 +21,10 @@ def load(
     path: Annotated[
         list[Path] | None, typer.Option(help="Folder or file of a dataset that is not fetched; may be repeated.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE: an option of the dataset; may be repeated."),
+    ] = None,
     hold_out: Annotated[
         int, typer.Option(min=0, help="Keep so many of the newest items out, to stream in later.")
     ] = 40,
@@ -31,10 +35,10 @@ def load(
     Replaces all features that were stored before. The items held out are written to new_items.jsonl.
     """
     with exit_codes():
-        from services.cli.training_steps import load_dataset
+        from services.cli.training_steps import dataset_source, load_dataset
 
         settings = CliSettings()
-        dataset, held_out = load_dataset(settings, name, path or [], hold_out)
+        dataset, held_out = load_dataset(settings, name, dataset_source(path or [], option or []), hold_out)
         counts = {
             "items": len(dataset.items),
             "users": len(dataset.users),

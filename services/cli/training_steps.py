@@ -36,17 +36,33 @@ METRICS = {"auc": "AUC", "logloss": "LogLoss", "gauc": "GAUC"}
 KNOWLEDGE_TIMEOUT_SECONDS = 600.0
 
 
-def load_dataset(settings: CliSettings, name: str, paths: Sequence[Path], hold_out: int) -> tuple[Dataset, list[Item]]:
+def dataset_source(paths: Sequence[Path], options: Sequence[str]) -> DatasetSource:
+    """Paths, and options as NAME=VALUE. Raises BadInput."""
+    pairs = [option.partition("=") for option in options]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise BadInput(f"--option: must be NAME=VALUE, is {name + equals + value!r}")
+    return DatasetSource(tuple(paths), {name: value for name, _, value in pairs})
+
+
+def load_dataset(settings: CliSettings, name: str, source: DatasetSource, hold_out: int) -> tuple[Dataset, list[Item]]:
     """Load a dataset but for its newest items; returns it and them. Raises BadInput, NotReady."""
     if name not in DATASETS:
         raise BadInput(f"there is no dataset {name!r}: must be one of {', '.join(DATASETS)}")
     _refuse_while_features_runs(settings)
-    found = [path.absolute() for path in paths]
+    found = DatasetSource(tuple(path.absolute() for path in source.paths), source.options)
     dataset, held_out = _dataset(name, found, hold_out)
     offline_store.load_catalogue(dataset, settings.feature_directory)
     write_items(settings.new_items_file, held_out)
     settings.dataset_file.write_text(
-        json.dumps({"name": name, "paths": [str(path) for path in found], "hold_out": hold_out})
+        json.dumps(
+            {
+                "name": name,
+                "paths": [str(path) for path in found.paths],
+                "options": dict(found.options),
+                "hold_out": hold_out,
+            }
+        )
     )
     return dataset, held_out
 
@@ -57,8 +73,8 @@ def loaded_dataset(settings: CliSettings) -> Dataset:
         record = json.loads(settings.dataset_file.read_text())
     except FileNotFoundError as error:
         raise NotReady("no dataset is loaded: run `loreline data load` first") from error
-    paths = [Path(path) for path in record.get("paths", [])]
-    return _dataset(record["name"], paths, record["hold_out"])[0]
+    source = DatasetSource(tuple(map(Path, record.get("paths", []))), record.get("options", {}))
+    return _dataset(record["name"], source, record["hold_out"])[0]
 
 
 def build_knowledge(settings: CliSettings, dataset: Dataset, provider: str) -> tuple[int, int]:
@@ -155,9 +171,9 @@ def print_report(report: Report) -> None:
     )
 
 
-def _dataset(name: str, paths: Sequence[Path], hold_out: int) -> tuple[Dataset, list[Item]]:
+def _dataset(name: str, source: DatasetSource, hold_out: int) -> tuple[Dataset, list[Item]]:
     try:
-        dataset = DATASETS[name](DatasetSource(tuple(paths)))
+        dataset = DATASETS[name](source)
         held_out = newest_items(dataset, hold_out)
     except AssetUnavailable as error:
         raise NotReady(f"the dataset cannot be fetched: {error}") from error

@@ -35,7 +35,7 @@ def main() -> None:
     first = _join_processes()
     try:
         config = read_config(settings.config)
-        dataset = DATASETS[settings.dataset](DatasetSource(settings.dataset_paths))
+        dataset = DATASETS[settings.dataset](DatasetSource(settings.dataset_paths, settings.dataset_options))
         dataset = dataset.without_items({item.item_id for item in newest_items(dataset, settings.held_out_items)})
         report = train(
             dataset,

@@ -23,6 +23,8 @@ class TrainerSettings(BaseSettings):
     """Name of the dataset that was loaded."""
     dataset_paths: tuple[Path, ...] = ()
     """Files or folders of a dataset that is not fetched, as a JSON list."""
+    dataset_options: dict[str, str] = Field(default_factory=dict)
+    """Options of the dataset by name, as a JSON object."""
     held_out_items: int = Field(default=40, ge=0)
     """How many of the newest items were kept out of the load, to be streamed in later."""
     config: str = "din"

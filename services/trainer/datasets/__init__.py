@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from services.trainer.datasets import generic, movielens_1m, movielens_100k
+from services.trainer.datasets import amazon, generic, movielens_1m, movielens_100k
 from services.trainer.datasets.dataset import Dataset, DatasetSource, InvalidDataset, check_interactions, labels
 
 DATASETS: dict[str, Callable[[DatasetSource], Dataset]] = {
     "movielens-100k": movielens_100k.load,
     "movielens-1m": movielens_1m.load,
+    "amazon": amazon.load,
     "generic": generic.load,
 }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,23 @@ class InvalidDataset(Exception):
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Where a dataset is: files or folders of the user's; none for a dataset that is fetched."""
+    """Where a dataset is: files or folders of the user's; none for a dataset that is fetched. `options` by name."""
 
     paths: tuple[Path, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def check_options(self, known: Sequence[str]) -> None:
+        """Raise InvalidDataset for an option that the dataset does not have."""
+        for name in self.options:
+            if name not in known:
+                raise InvalidDataset(f"--option: must be one of {', '.join(known) or 'none at all'}, is {name!r}")
+
+    def number(self, name: str) -> int:
+        """An option that counts something; 0 when it was not given. Raises InvalidDataset."""
+        value = self.options.get(name, "0")
+        if not value.isdecimal():
+            raise InvalidDataset(f"--option: {name} must be a whole number, is {value!r}")
+        return int(value)
 
     def folder(self) -> Path:
         """The one folder. Raises InvalidDataset."""
@@ -41,6 +55,16 @@ class DatasetSource:
             raise InvalidDataset(f"--path: must be the one file that describes the dataset, is {given}")
         return self.paths[0]
 
+    def files(self) -> list[Path]:
+        """All files, those of given folders included, in order of their names. Raises InvalidDataset."""
+        if not self.paths:
+            raise InvalidDataset("--path: must name the dataset's files, or a folder of them")
+        for path in self.paths:
+            if not path.exists():
+                raise InvalidDataset(f"--path: there is no {path}")
+        nested = [sorted(path.iterdir()) if path.is_dir() else [path] for path in self.paths]
+        return [file for files in nested for file in files if file.is_file()]
+
     def nothing(self) -> None:
         """For a dataset that is fetched. Raises InvalidDataset when files were given."""
         if self.paths:
@@ -51,9 +75,9 @@ class DatasetSource:
 class Dataset:
     """Items by id, users' attributes by id, and the log of interactions.
 
-    `interactions` has the columns of COLUMNS: ids as text, the rating in the scenario's unit (NaN: none given), the time
-    in seconds since 1970-01-01 UTC; and `label` (0 or 1) where ratings do not tell it. It is sorted by time; equal times
-    keep the order of the file.
+    `interactions` has the columns of COLUMNS: ids as text, the rating in the scenario's unit (NaN: none given), the
+    time in seconds since 1970-01-01 UTC; and `label` (0 or 1) where ratings do not tell it. It is sorted by time; equal
+    times keep the order of the file.
     """
 
     name: str

@@ -115,6 +115,7 @@ class Mapping(Strict):
 
 def load(source: DatasetSource) -> Dataset:
     """The dataset that the mapping file describes. Raises InvalidDataset naming file, column, row and what is wrong."""
+    source.check_options(())
     path = source.file()
     mapping = read_mapping(path)
     folder = path.parent

