@@ -22,6 +22,7 @@ import loreline.client
 from loreline.client import Ranked, RankingClient
 from loreline.ranking.v1 import ranking_pb2
 from services.cli.item_files import read_items
+from services.trainer.datasets.generic import read_mapping
 from services.updater.events import Upsert, decode
 from services.updater.settings import UpdaterSettings
 
@@ -47,6 +48,14 @@ def test_an_item_line_is_one_that_publish_takes(block: str, tmp_path: Path) -> N
     file = tmp_path / "items.jsonl"
     file.write_text(block, encoding="utf-8")
     assert len(read_items(file)) == len(block.strip().splitlines())
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_a_mapping_is_one_that_data_load_takes(block: str, tmp_path: Path) -> None:
+    """Each YAML block describes a dataset of three files."""
+    file = tmp_path / "mapping.yaml"
+    file.write_text(block, encoding="utf-8")
+    assert read_mapping(file).interactions.time_unit == "ms"
 
 
 def grpcurl_calls() -> list[Any]:
