@@ -12,7 +12,10 @@ import torch
 
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import unpack_user
+from services.knowledge.prompts import PromptStyle, render
+from services.knowledge.providers.catalogue import compose
 from services.model_registry import UNKNOWN
+from services.scenarios import Item, load_scenario
 from services.trainer import samples as sampling
 from services.trainer.columns import Columns, columns_of, sample_rows
 from services.trainer.datasets import Dataset
@@ -124,14 +127,25 @@ def test_samples_start_after_the_interactions_that_knowledge_is_made_of(
     assert len(told) + len(asked) == len(dataset.interactions)
 
 
-def test_nothing_that_comes_after_the_first_n_reaches_a_prompt(dataset: Dataset, columns: Columns) -> None:
-    """Later ratings are changed to a value that no rating has, and it is in no history that is asked about."""
-    later = np.zeros(len(dataset.interactions), dtype=bool)
+def test_nothing_that_comes_after_the_first_n_reaches_a_prompt_or_a_vector(dataset: Dataset, columns: Columns) -> None:
+    """Every later interaction gets a marked item and rating; no question and no composed text shows either.
+
+    A vector is a function of such a text alone.
+    """
     order = np.argsort(pd.factorize(dataset.interactions["user_id"])[0], kind="stable")
+    later = np.zeros(len(dataset.interactions), dtype=bool)
     later[order[sample_rows(columns)]] = True
-    marked = dataset.interactions.assign(rating=np.where(later, -77.0, dataset.interactions["rating"]))
-    histories = preference_histories(replace(dataset, interactions=marked))
-    assert all(entry.rating != -77.0 for history, _ in histories for entry in history.entries)
+    marked = dataset.interactions.assign(
+        rating=np.where(later, 4.75, dataset.interactions["rating"]),
+        item_id=np.where(later, "sentinel", dataset.interactions["item_id"]),
+    )
+    items = {**dataset.items, "sentinel": Item("sentinel", "movies", "Sentinel", {"genres": ["Sentinel"]})}
+    scenario = load_scenario("movies")
+    for history, _ in preference_histories(replace(dataset, items=items, interactions=marked)):
+        asked = render(history, scenario, PromptStyle.OPEN)
+        texts = f"{asked.system} {asked.user} {compose(history, scenario)}"
+        assert "entinel" not in texts
+        assert "4.75" not in texts
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (2, 1), (9, 5), (60, 30), (1000, 30)])
