@@ -1,0 +1,90 @@
+"""What every dataset keeps, whatever its files look like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.scenarios import load_scenario
+from services.trainer.columns import columns_of, sample_rows
+from services.trainer.datasets import DATASETS, Dataset, DatasetSource, labels
+from services.trainer.datasets.dataset import COLUMNS, InvalidDataset
+
+
+def movielens_1m(folder: Path) -> DatasetSource:
+    (folder / "movies.dat").write_text("7::A Film (1994)::Drama\n8::Second (1950)::War\n")
+    (folder / "users.dat").write_text("1::F::1::10::48067\n2::M::56::0::70072\n")
+    (folder / "ratings.dat").write_text("1::7::5::978300760\n1::8::2::978300000\n2::7::3::978300760\n")
+    return DatasetSource((folder,))
+
+
+def amazon(folder: Path) -> DatasetSource:
+    review = {"reviewerID": "A1", "asin": "B000000001", "overall": 5.0, "unixReviewTime": 1_400_000_000}
+    reviews = [review, {**review, "asin": "B000000002", "overall": 1.0, "unixReviewTime": 1_300_000_000}]
+    (folder / "reviews.json").write_text("\n".join(map(json.dumps, reviews)))
+    return DatasetSource((folder,))
+
+
+def generic(folder: Path) -> DatasetSource:
+    (folder / "items.csv").write_text("id,name\n1,One\n2,Two\n")
+    (folder / "log.csv").write_text("user,item,stars,at\na,1,5,20\na,2,1,10\n")
+    mapping = {
+        "name": "small",
+        "scenario": "movies",
+        "items": {"file": "items.csv", "id": "id", "title": "name"},
+        "interactions": {"file": "log.csv", "user": "user", "item": "item", "rating": "stars", "time": "at"},
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(mapping))
+    return DatasetSource((folder / "small.yaml",))
+
+
+SOURCES: dict[str, Callable[[Path], DatasetSource]] = {
+    "movielens-100k": lambda _: DatasetSource(),
+    "movielens-1m": movielens_1m,
+    "amazon": amazon,
+    "generic": generic,
+}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+class TestDatasets:
+    """One contract for every dataset; a new one needs a line in SOURCES."""
+
+    @pytest.fixture
+    def dataset(self, name: str, tmp_path: Path) -> Dataset:
+        """A small one in the original format."""
+        return DATASETS[name](SOURCES[name](tmp_path))
+
+    def test_the_log_has_the_schema_and_is_in_order_of_time(self, dataset: Dataset) -> None:
+        """Ids as text, ratings as float32, whole seconds."""
+        log = dataset.interactions
+        assert {column: str(log[column].dtype) for column in COLUMNS} == {
+            "user_id": "object", "item_id": "object", "rating": "float32", "time": "int64"
+        }  # fmt: skip
+        assert log["time"].is_monotonic_increasing
+        assert set(log["item_id"]) <= set(dataset.items)
+
+    def test_items_are_of_the_datasets_scenario_and_have_its_fields(self, dataset: Dataset) -> None:
+        """A title each, and a value for every model field, empty where it is unknown."""
+        scenario = load_scenario(dataset.scenario)
+        for item_id, item in dataset.items.items():
+            assert (item.item_id, item.scenario) == (item_id, dataset.scenario)
+            assert item.title
+            assert len(scenario.field_values(item)) == len(scenario.item_fields)
+
+    def test_labels_and_samples_follow_from_the_log(self, dataset: Dataset) -> None:
+        """Both kinds of labels come up, and each user's first interactions are no samples."""
+        assert set(labels(dataset)) == {0, 1}
+        columns, user_ids = columns_of(dataset)
+        assert len(user_ids) == dataset.interactions["user_id"].nunique()
+        assert len(sample_rows(columns)) < len(dataset.interactions)
+
+    def test_an_unknown_option_is_refused(self, name: str, tmp_path: Path) -> None:
+        """A typing error must not be passed over."""
+        source = SOURCES[name](tmp_path)
+        with pytest.raises(InvalidDataset, match="--option: must be one of"):
+            DATASETS[name](DatasetSource(source.paths, {"scenaro": "movies"}))
