@@ -132,7 +132,7 @@ class Experiment:
             metrics=self.material.objective.measure(test, probability),
             slices=self._sliced(probability) if config.task == "click-through" else {},
             epochs=len(epochs),
-            best_epoch=best_epoch(epochs).number,
+            best_epoch=best_epoch(epochs, self.material.objective.decides).number,
             seconds=seconds,
             samples_per_second=float(np.median([epoch.samples_per_second for epoch in epochs])),
         )

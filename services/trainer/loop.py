@@ -106,7 +106,7 @@ def fit(
     return epochs
 
 
-def best_epoch(epochs: list[Epoch], decides: str = "auc") -> Epoch:
+def best_epoch(epochs: list[Epoch], decides: str) -> Epoch:
     """The epoch of the best validation, the first of equals."""
     return max(epochs, key=lambda epoch: epoch.validation[decides])
 
