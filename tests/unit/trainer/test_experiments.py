@@ -75,7 +75,7 @@ def test_rerankers_are_compared_by_map(
     dataset: Dataset, feature_directory: Path, tmp_path: Path, list_loss: str
 ) -> None:
     """With either loss; slices and RelaImpr are for single candidates, and knowledge finds what is liked."""
-    config = config_of("prm", list_loss=list_loss, epochs=15, patience=15, batch_size=32)
+    config = config_of("prm", list_loss=list_loss, epochs=25, patience=25, batch_size=32)
     material = gather(dataset, feature_directory, config)
     found = Experiment(material, tmp_path).compare("prm", config, seeds=[1, 2])
     assert found.decides == "map@5"
