@@ -149,7 +149,10 @@ class LocalProcesses:
         settings, address = self._settings, self.address
         variables: dict[str, dict[str, object]] = {
             "broker": {},
-            "knowledge": {"STORE_PATH": settings.home.absolute() / "knowledge.sqlite"},
+            "knowledge": {
+                "STORE_PATH": settings.home.absolute() / "knowledge.sqlite",
+                "EMBEDDING_ADDRESS": address("embedding"),
+            },
             "embedding": {"MODEL_REGISTRY": settings.model_registry},
             "features": {"FEATURE_DIRECTORY": settings.feature_directory},
             "updater": {

@@ -6,9 +6,12 @@ from functools import partial
 
 import jinja2
 
+from services.knowledge.elicitation import FactorElicitor
+from services.knowledge.encoding import RemoteEncoder
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.prompts import check_templates
 from services.knowledge.providers import PROVIDERS, ProviderPool, ProviderUnavailable, build_provider
+from services.knowledge.sampling import Sampler
 from services.knowledge.servicer import service
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.store import KnowledgeStore
@@ -30,14 +33,26 @@ def main() -> None:
         default = providers.get(settings.default_provider)
     except (DependencyUnavailable, ProviderUnavailable) as error:
         refuse_to_start(str(error))
-    generator = KnowledgeGenerator(store, providers, settings.default_provider, settings.fallback_provider)
+    encoder = _open_encoder(settings)
+    sampler = Sampler(store, encoder, settings.samples, settings.minimum_agreement) if encoder else None
+    generator = KnowledgeGenerator(store, providers, settings.default_provider, settings.fallback_provider, sampler)
+    elicitor = FactorElicitor(providers, settings.default_provider)
 
     def close() -> None:
         providers.close()
+        if encoder:
+            encoder.close()
         store.close()
 
     checks = {"store": store.answers, "provider": default.answers}
-    serve(ServerOptions(settings.listen_address), [service(generator)], checks, close)
+    checks |= {"embedding": encoder.answers} if encoder else {}
+    serve(ServerOptions(settings.listen_address), [service(generator, elicitor)], checks, close)
+
+
+def _open_encoder(settings: KnowledgeSettings) -> RemoteEncoder | None:
+    if settings.samples == 1:
+        return None
+    return RemoteEncoder(settings.embedding_address, settings.embedding_timeout_seconds)
 
 
 def _read_settings() -> KnowledgeSettings:

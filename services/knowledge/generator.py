@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from loreline.client.knowledge import Answer, Failure
 from services.knowledge.claims import Claims
-from services.knowledge.limits import check_item_request, check_provider, check_subject_id, check_user_request
-from services.knowledge.prompts import Prompt, answer_key, canonical_json, render
-from services.knowledge.providers import (
-    Completion,
-    Outcome,
-    Provider,
-    ProviderError,
-    ProviderPool,
-    ProviderRefused,
+from services.knowledge.limits import (
+    check_cluster_request,
+    check_item_request,
+    check_provider,
+    check_subject_id,
+    check_user_request,
 )
+from services.knowledge.prompts import Subject, id_of, render
+from services.knowledge.providers import Provider, ProviderError, ProviderPool
+from services.knowledge.questions import Question, Result, failure_of, judge, outcomes, questions_about
+from services.knowledge.sampling import LowAgreement, Sampler
 from services.knowledge.store import KnowledgeStore
-from services.knowledge.text_checks import RejectedText, accept
+from services.knowledge.text_checks import RejectedText
 from services.runtime.errors import NotFound
-from services.scenarios import Item, Knowledge, Provenance, Scenario, UserHistory
+from services.scenarios import Cluster, Item, Knowledge, Scenario, UserHistory
 
 WAIT_SECONDS = 0.5  # how often a call that waits for another's answer looks whether its own caller is still there
 SECOND_SAMPLE = 1
-Result = Knowledge | Failure
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A prompt to one provider and model, and the key of its answer."""
-
-    key: str
-    prompt: Prompt
-    provider: str
-    model: str
 
 
 class KnowledgeGenerator:
@@ -48,12 +37,18 @@ class KnowledgeGenerator:
 
     A text that fails its checks is sampled once more and then written by the fallback provider; a provider that does
     not answer is not replaced, because the caller can ask again. Failures are not kept.
+    With a sampler every question is asked several times, and texts that do not agree enough are replaced as well.
     """
 
     def __init__(
-        self, store: KnowledgeStore, providers: ProviderPool, default_provider: str, fallback_provider: str = ""
+        self,
+        store: KnowledgeStore,
+        providers: ProviderPool,
+        default_provider: str,
+        fallback_provider: str = "",
+        sampler: Sampler | None = None,
     ) -> None:
-        self._store, self._providers = store, providers
+        self._store, self._providers, self._sampler = store, providers, sampler
         self._default, self._fallback = default_provider, fallback_provider
         self._claims: Claims[Result] = Claims()
 
@@ -78,6 +73,18 @@ class KnowledgeGenerator:
         check_provider(provider or self._default, self._providers.names)
         yield from self._answer(users, check_user_request(scenario, users), provider or self._default, is_wanted)
 
+    def generate_for_clusters(
+        self,
+        scenario: str,
+        clusters: Sequence[Cluster],
+        provider: str = "",
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Answer]:
+        """Yield one answer for each of 1 to 256 clusters; otherwise as `generate_for_items`."""
+        check_provider(provider or self._default, self._providers.names)
+        checked = check_cluster_request(scenario, clusters)
+        yield from self._answer(clusters, checked, provider or self._default, is_wanted)
+
     def item_knowledge(self, item_id: str) -> Knowledge:
         """The newest knowledge of an item. Raises InvalidRequest, NotFound, DependencyUnavailable."""
         return self._newest("item", item_id)
@@ -94,27 +101,28 @@ class KnowledgeGenerator:
         return knowledge
 
     def _answer(
-        self, subjects: Sequence[Item | UserHistory], scenario: Scenario, name: str, is_wanted: Callable[[], bool]
+        self, subjects: Sequence[Subject], scenario: Scenario, name: str, is_wanted: Callable[[], bool]
     ) -> Iterator[Answer]:
         try:
             provider = self._providers.get(name)
-            questions = _questions(subjects, scenario, name, provider)
+            questions = questions_about(subjects, scenario, name, provider, self._key_parameters(provider))
         except ProviderError as error:
-            yield from (Answer(_id_of(subject), None, _failure(error), False) for subject in subjects)
+            yield from (Answer(id_of(subject), None, failure_of(error), False) for subject in subjects)
             return
-        pending: dict[str, list[_Question]] = {}
+        pending: dict[str, list[Question]] = {}
         for question in questions:
             pending.setdefault(question.key, []).append(question)
         while pending and is_wanted():
             yield from self._answer_once(provider, pending, is_wanted)
 
     def _answer_once(
-        self, provider: Provider, pending: dict[str, list[_Question]], is_wanted: Callable[[], bool]
+        self, provider: Provider, pending: dict[str, list[Question]], is_wanted: Callable[[], bool]
     ) -> Iterator[Answer]:
         """Answer what no other call works on, then wait for the others; what they gave up stays in `pending`."""
         owned, foreign = self._claims.claim(pending)
         try:
-            for key, result, reused in self._results(provider, [pending[key][0] for key in owned]):
+            asked = [pending[key][0] for key in owned]
+            for key, result, reused in self._results(provider, asked, is_wanted):
                 self._claims.resolve(key, owned, result)
                 yield from self._deliver(pending.pop(key), result, reused)
         finally:
@@ -124,7 +132,7 @@ class KnowledgeGenerator:
             if given is not None:
                 yield from self._deliver(pending.pop(key), given, reused=True)
 
-    def _deliver(self, questions: Sequence[_Question], result: Result, reused: bool) -> Iterator[Answer]:
+    def _deliver(self, questions: Sequence[Question], result: Result, reused: bool) -> Iterator[Answer]:
         for question in questions:
             subject_id = question.prompt.subject_id
             if isinstance(result, Failure):
@@ -134,13 +142,32 @@ class KnowledgeGenerator:
             yield Answer(subject_id, result, None, reused)
             reused = True  # the others of the same key ask the same
 
-    def _results(self, provider: Provider, questions: Sequence[_Question]) -> Iterator[tuple[str, Result, bool]]:
+    def _results(
+        self, provider: Provider, questions: Sequence[Question], is_wanted: Callable[[], bool]
+    ) -> Iterator[tuple[str, Result, bool]]:
         """Yield (key, result, reused) of each question."""
         stored = self._store.get_many([question.key for question in questions])
         for key, knowledge in stored.items():
             yield key, knowledge, True
-        rejected: list[tuple[_Question, RejectedText]] = []
-        yield from self._ask(provider, [q for q in questions if q.key not in stored], 0, rejected)
+        missing = [question for question in questions if question.key not in stored]
+        if self._sampler is not None and provider.can_sample:
+            yield from self._sampled(self._sampler, provider, missing, is_wanted)
+        else:
+            yield from self._asked(provider, missing)
+
+    def _key_parameters(self, provider: Provider) -> Mapping[str, Any]:
+        return self._sampler.key_parameters() if self._sampler is not None and provider.can_sample else {}
+
+    def _sampled(
+        self, sampler: Sampler, provider: Provider, questions: Sequence[Question], is_wanted: Callable[[], bool]
+    ) -> Iterator[tuple[str, Result, bool]]:
+        for question, result in sampler.results(provider, questions, is_wanted):
+            kept = self._fall_back(question, result) if isinstance(result, RejectedText) else result
+            yield question.key, self._keep(kept), False
+
+    def _asked(self, provider: Provider, questions: Sequence[Question]) -> Iterator[tuple[str, Result, bool]]:
+        rejected: list[tuple[Question, RejectedText]] = []
+        yield from self._ask(provider, questions, 0, rejected)
         if rejected and provider.can_sample:
             again = [question for question, _ in rejected]
             rejected = []
@@ -151,30 +178,30 @@ class KnowledgeGenerator:
     def _ask(
         self,
         provider: Provider,
-        questions: Sequence[_Question],
+        questions: Sequence[Question],
         sample: int,
-        rejected: list[tuple[_Question, RejectedText]],
+        rejected: list[tuple[Question, RejectedText]],
     ) -> Iterator[tuple[str, Result, bool]]:
         """Yield what can be answered; append to `rejected` what failed its checks."""
         parameters = provider.parameters(sample)
-        for question, outcome in _outcomes(provider, questions, sample):
+        for question, outcome in outcomes(provider, questions, sample):
             try:
-                result = _judge(question, outcome, parameters)
+                result = judge(question, outcome, parameters)
             except RejectedText as why:
                 log.info("text rejected", key=question.key, provider=question.provider, sample=sample, why=str(why))
                 rejected.append((question, why))
             else:
                 yield question.key, self._keep(result), False
 
-    def _fall_back(self, question: _Question, why: RejectedText) -> Result:
+    def _fall_back(self, question: Question, why: RejectedText) -> Result:
         if self._fallback in {"", question.provider}:
             return Failure("REJECTED_TEXT", str(why))
         try:
             provider = self._providers.get(self._fallback)
             prompt = render(question.prompt.subject, question.prompt.scenario, provider.prompt_style)
-            substitute = _Question(question.key, prompt, self._fallback, provider.model())
-            _, outcome = next(_outcomes(provider, [substitute], 0))
-            return _judge(substitute, outcome, provider.parameters(0), str(why))
+            substitute = Question(question.key, prompt, self._fallback, provider.model())
+            _, outcome = next(outcomes(provider, [substitute], 0))
+            return _with_agreement(judge(substitute, outcome, provider.parameters(0), str(why)), why)
         except (ProviderError, RejectedText) as error:
             return Failure("REJECTED_TEXT", f"{why}; the fallback {self._fallback} failed as well: {error}")
 
@@ -184,54 +211,10 @@ class KnowledgeGenerator:
         return result
 
 
-def _questions(
-    subjects: Sequence[Item | UserHistory], scenario: Scenario, name: str, provider: Provider
-) -> list[_Question]:
-    model, parameters = provider.model(), provider.parameters(0)
-    prompts = [render(subject, scenario, provider.prompt_style) for subject in subjects]
-    return [_Question(answer_key(prompt, name, model, parameters), prompt, name, model) for prompt in prompts]
-
-
-def _outcomes(provider: Provider, questions: Sequence[_Question], sample: int) -> Iterator[tuple[_Question, Outcome]]:
-    unanswered = dict(enumerate(questions))
-    if not questions:
-        return
-    try:
-        for index, outcome in provider.generate([question.prompt for question in questions], sample):
-            yield unanswered.pop(index), outcome
-    except ProviderError as error:
-        yield from ((question, error) for question in unanswered.values())
-
-
-def _judge(question: _Question, outcome: Outcome, parameters: Mapping[str, Any], fallback_reason: str = "") -> Result:
-    """Raises RejectedText."""
-    if isinstance(outcome, ProviderError):
-        return _failure(outcome)
-    text = accept(outcome.text, question.prompt, outcome.finish_reason)
-    return Knowledge(text, _provenance(question, outcome, parameters, fallback_reason))
-
-
-def _provenance(
-    question: _Question, completion: Completion, parameters: Mapping[str, Any], fallback_reason: str
-) -> Provenance:
-    return Provenance(
-        key=question.key,
-        provider=question.provider,
-        model=question.model,
-        scenario=question.prompt.scenario.name,
-        prompt_version=question.prompt.version,
-        factors=question.prompt.scenario.factors,
-        prompt_tokens=completion.prompt_tokens,
-        completion_tokens=completion.completion_tokens,
-        finish_reason=completion.finish_reason,
-        created_time=datetime.now(UTC),
-        parameters_json=canonical_json(parameters),
-        fallback_reason=fallback_reason,
-    )
-
-
-def _failure(error: ProviderError) -> Failure:
-    return Failure("REFUSED" if isinstance(error, ProviderRefused) else "UNAVAILABLE", str(error))
+def _with_agreement(result: Result, why: RejectedText) -> Result:
+    if not isinstance(result, Knowledge) or not isinstance(why, LowAgreement):
+        return result
+    return Knowledge(result.text, dataclasses.replace(result.provenance, agreement=why.agreement))
 
 
 def _await(future: Future[Result | None], is_wanted: Callable[[], bool]) -> Result | None:
@@ -242,7 +225,3 @@ def _await(future: Future[Result | None], is_wanted: Callable[[], bool]) -> Resu
         except TimeoutError:
             continue
     return None
-
-
-def _id_of(subject: Item | UserHistory) -> str:
-    return subject.item_id if isinstance(subject, Item) else subject.user_id

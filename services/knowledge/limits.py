@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from services.knowledge.prompts import CLUSTER_KINDS, cluster_template
 from services.runtime.errors import InvalidRequest
-from services.scenarios import HistoryEntry, Item, Scenario, UnknownScenario, UserHistory, load_scenario
+from services.scenarios import Cluster, HistoryEntry, Item, Scenario, UnknownScenario, UserHistory, load_scenario
 from services.scenarios.items import Violation, check_attributes, check_id, check_item
 
 MAX_SUBJECTS = 256
@@ -28,6 +29,14 @@ def check_user_request(scenario: str, users: Sequence[UserHistory]) -> Scenario:
     found = _known_scenario(scenario)
     _raise_if_any(_count("users", len(users)))
     _raise_if_any(_user_violations(found, users))
+    return found
+
+
+def check_cluster_request(scenario: str, clusters: Sequence[Cluster]) -> Scenario:
+    """The request's scenario. Raises InvalidRequest with the paths of what is wrong."""
+    found = _known_scenario(scenario)
+    _raise_if_any(_count("clusters", len(clusters)))
+    _raise_if_any(_cluster_violations(found, clusters))
     return found
 
 
@@ -68,11 +77,28 @@ def _user_violations(scenario: Scenario, users: Sequence[UserHistory]) -> Iterat
         yield from check_id(f"{path}.user_id", user.user_id)
         yield from _unique(seen, user.user_id, index, "users", "user_id")
         yield from check_attributes(user.attributes, f"{path}.attributes")
-        if not 1 <= len(user.entries) <= MAX_HISTORY_ENTRIES:
-            yield f"{path}.entries", f"must hold 1 to {MAX_HISTORY_ENTRIES} entries, holds {len(user.entries)}"
-            continue
-        for number, entry in enumerate(user.entries):
-            yield from _entry_violations(scenario, entry, f"{path}.entries[{number}]")
+        yield from _entries_violations(scenario, user.entries, path)
+
+
+def _cluster_violations(scenario: Scenario, clusters: Sequence[Cluster]) -> Iterator[Violation]:
+    seen: dict[str, int] = {}
+    for index, cluster in enumerate(clusters):
+        path = f"clusters[{index}]"
+        yield from check_id(f"{path}.cluster_id", cluster.cluster_id)
+        yield from _unique(seen, cluster.cluster_id, index, "clusters", "cluster_id")
+        if cluster.kind not in CLUSTER_KINDS:
+            yield f"{path}.kind", "must be said: items or users"
+        elif cluster_template(scenario, cluster.kind) is None:
+            yield f"{path}.kind", f"must be a kind with a prompt: the scenario has no prompts.{cluster.kind}_cluster"
+        yield from _entries_violations(scenario, cluster.entries, path)
+
+
+def _entries_violations(scenario: Scenario, entries: Sequence[HistoryEntry], path: str) -> Iterator[Violation]:
+    if not 1 <= len(entries) <= MAX_HISTORY_ENTRIES:
+        yield f"{path}.entries", f"must hold 1 to {MAX_HISTORY_ENTRIES} entries, holds {len(entries)}"
+        return
+    for number, entry in enumerate(entries):
+        yield from _entry_violations(scenario, entry, f"{path}.entries[{number}]")
 
 
 def _entry_violations(scenario: Scenario, entry: HistoryEntry, path: str) -> Iterator[Violation]:

@@ -14,13 +14,19 @@ from typing import Any
 import jinja2
 
 from services.knowledge.tastes import summarise
-from services.scenarios import HistoryEntry, Item, Scenario, UserHistory
+from services.scenarios import Cluster, HistoryEntry, Item, Scenario, UserHistory
 from services.scenarios.items import AttributeValue
 from services.scenarios.scenario import PromptTemplate
 
+Subject = Item | UserHistory | Cluster
+CLUSTER_KINDS = ("item", "user")
 MAX_VALUE_CHARACTERS = 1000  # a longer attribute would crowd out the rest of a small model's context
 _CHAT_MARKER = re.compile(r"<\|[^|>]{0,40}\|>|</?s>|\[/?INST\]", re.IGNORECASE)
 _TEMPLATE_CODE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+
+class MissingPrompt(Exception):
+    """The scenario has no prompt for a kind of subject; the message names both."""
 
 
 class PromptStyle(Enum):
@@ -34,35 +40,59 @@ class PromptStyle(Enum):
     """No question: the facts themselves, as canonical JSON."""
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One rendered question. `instructions` are its constant words, without facts; empty when it asks nothing."""
+@dataclass(frozen=True, kw_only=True)
+class ChatPrompt:
+    """What a language model is told: constant instructions, a question, and how the answer begins."""
 
-    subject: Item | UserHistory
-    scenario: Scenario
-    style: PromptStyle
-    version: int
     system: str
     user: str
     opening: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt(ChatPrompt):
+    """One rendered question. `instructions` are its constant words, without facts; empty when it asks nothing."""
+
+    subject: Subject
+    scenario: Scenario
+    style: PromptStyle
+    version: int
     instructions: str = ""
 
     @property
     def subject_kind(self) -> str:
-        """`item` or `user`."""
-        return "item" if isinstance(self.subject, Item) else "user"
+        """`item`, `user`, `item_cluster` or `user_cluster`."""
+        return kind_of(self.subject)
 
     @property
     def subject_id(self) -> str:
-        """The item's or user's id."""
-        return self.subject.item_id if isinstance(self.subject, Item) else self.subject.user_id
+        """The item's, user's or cluster's id."""
+        return id_of(self.subject)
 
 
-def render(subject: Item | UserHistory, scenario: Scenario, style: PromptStyle) -> Prompt:
-    """The prompt about a subject. Raises jinja2.TemplateError when the scenario's template is wrong."""
+def kind_of(subject: Subject) -> str:
+    """`item`, `user`, `item_cluster` or `user_cluster`."""
+    if isinstance(subject, Cluster):
+        return f"{subject.kind}_cluster"
+    return "item" if isinstance(subject, Item) else "user"
+
+
+def id_of(subject: Subject) -> str:
+    """The item's, user's or cluster's id."""
+    if isinstance(subject, Cluster):
+        return subject.cluster_id
+    return subject.item_id if isinstance(subject, Item) else subject.user_id
+
+
+def render(subject: Subject, scenario: Scenario, style: PromptStyle) -> Prompt:
+    """The prompt about a subject.
+
+    Raises jinja2.TemplateError when the scenario's template is wrong, MissingPrompt when it has none for clusters.
+    """
     template = _template_of(subject, scenario, style)
     if style is PromptStyle.FACTS:
-        return Prompt(subject, scenario, style, template.version, "", _canonical_facts(subject))
+        facts = _canonical_facts(subject)
+        return Prompt(subject=subject, scenario=scenario, style=style, version=template.version, system="", user=facts)
     names = _names_of(subject, scenario)
     return Prompt(
         subject=subject,
@@ -78,9 +108,11 @@ def render(subject: Item | UserHistory, scenario: Scenario, style: PromptStyle) 
 
 def check_templates(scenario: Scenario) -> None:
     """Render every template once with sample facts. Raises jinja2.TemplateError when one is wrong."""
-    sample = Item("1", scenario.name, "A title")
+    entries = [HistoryEntry(Item("1", scenario.name, "A title"), scenario.maximum_rating)]
+    subjects: list[Subject] = [entries[0].item, UserHistory("1", entries)]
+    subjects += [Cluster("1", kind, entries) for kind in CLUSTER_KINDS if cluster_template(scenario, kind)]
     for style in (PromptStyle.OPEN, PromptStyle.GROUNDED):
-        for subject in (sample, UserHistory("1", [HistoryEntry(sample, scenario.maximum_rating)])):
+        for subject in subjects:
             render(subject, scenario, style)
 
 
@@ -122,31 +154,44 @@ def clean_attributes(attributes: Mapping[str, AttributeValue]) -> dict[str, str]
     return {name: value for name, value in pairs if value}
 
 
-def _template_of(subject: Item | UserHistory, scenario: Scenario, style: PromptStyle) -> PromptTemplate:
+def cluster_template(scenario: Scenario, kind: str) -> PromptTemplate | None:
+    """The scenario's question for a cluster of `item` or `user` kind; None when it has none."""
+    return scenario.item_cluster_prompt if kind == "item" else scenario.user_cluster_prompt
+
+
+def _template_of(subject: Subject, scenario: Scenario, style: PromptStyle) -> PromptTemplate:
+    if isinstance(subject, Cluster):
+        template = cluster_template(scenario, subject.kind)
+        if template is None:
+            raise MissingPrompt(f"scenario {scenario.name} has no prompt {subject.kind}_cluster")
+        return scenario.grounded_user_prompt if style is PromptStyle.GROUNDED else template
     if isinstance(subject, Item):
         return scenario.grounded_item_prompt if style is PromptStyle.GROUNDED else scenario.item_prompt
     return scenario.grounded_user_prompt if style is PromptStyle.GROUNDED else scenario.user_prompt
 
 
-def _names_of(subject: Item | UserHistory, scenario: Scenario) -> dict[str, Any]:
+def _names_of(subject: Subject, scenario: Scenario) -> dict[str, Any]:
     if isinstance(subject, Item):
         return {"factors": scenario.factors, "item": _item_names(subject)}
+    attributes = {} if isinstance(subject, Cluster) else clean_attributes(subject.attributes)
     entries = [
         _item_names(entry.item) | {"rating": "" if entry.rating is None else clean_number(entry.rating)}
         for entry in subject.entries
     ]
-    user = {"attributes": clean_attributes(subject.attributes), "entries": entries}
-    return {"factors": scenario.factors, "user": user, "tastes": summarise(subject, scenario)}
+    told = {"attributes": attributes, "entries": entries}
+    return {"factors": scenario.factors, "user": told, "group": told, "tastes": summarise(subject, scenario)}
 
 
 def _item_names(item: Item) -> dict[str, Any]:
     return {"title": clean_text(item.title), "attributes": clean_attributes(item.attributes)}
 
 
-def _canonical_facts(subject: Item | UserHistory) -> str:
+def _canonical_facts(subject: Subject) -> str:
     if isinstance(subject, Item):
         return canonical_json([subject.title, dict(subject.attributes)])
     entries = [[entry.item.title, dict(entry.item.attributes), entry.rating] for entry in subject.entries]
+    if isinstance(subject, Cluster):
+        return canonical_json([subject.kind, entries])
     return canonical_json([dict(subject.attributes), entries])
 
 

@@ -7,21 +7,27 @@ from typing import TypeVar
 
 import grpc
 
-from loreline.client.knowledge import Answer
-from loreline.client.messages import history_of, item_of, knowledge_message
+from loreline.client.knowledge import Answer, Failure
+from loreline.client.messages import cluster_of, history_of, item_of, knowledge_message
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
+from services.knowledge.elicitation import FactorElicitor
 from services.knowledge.generator import KnowledgeGenerator
 from services.runtime.server import Service
 
-Response = TypeVar("Response", knowledge_pb2.GenerateItemKnowledgeResponse, knowledge_pb2.GenerateUserKnowledgeResponse)
+Response = TypeVar(
+    "Response",
+    knowledge_pb2.GenerateItemKnowledgeResponse,
+    knowledge_pb2.GenerateUserKnowledgeResponse,
+    knowledge_pb2.GenerateClusterKnowledgeResponse,
+)
 SERVICE_NAME = "loreline.knowledge.v1.KnowledgeService"
 
 
 class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
     """Translates between messages and plain types; errors become statuses in the interceptor."""
 
-    def __init__(self, generator: KnowledgeGenerator) -> None:
-        self._generator = generator
+    def __init__(self, generator: KnowledgeGenerator, elicitor: FactorElicitor) -> None:
+        self._generator, self._elicitor = generator, elicitor
 
     def GenerateItemKnowledge(
         self, request: knowledge_pb2.GenerateItemKnowledgeRequest, context: grpc.ServicerContext
@@ -40,6 +46,27 @@ class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
         wanted = context.is_active
         for answer in self._generator.generate_for_users(request.scenario, users, request.provider, wanted):
             yield _fill(knowledge_pb2.GenerateUserKnowledgeResponse(user_id=answer.subject_id), answer)
+
+    def GenerateClusterKnowledge(
+        self, request: knowledge_pb2.GenerateClusterKnowledgeRequest, context: grpc.ServicerContext
+    ) -> Iterator[knowledge_pb2.GenerateClusterKnowledgeResponse]:
+        """See the contract."""
+        clusters = [cluster_of(message) for message in request.clusters]
+        wanted = context.is_active
+        for answer in self._generator.generate_for_clusters(request.scenario, clusters, request.provider, wanted):
+            yield _fill(knowledge_pb2.GenerateClusterKnowledgeResponse(cluster_id=answer.subject_id), answer)
+
+    def ElicitFactors(
+        self,
+        request: knowledge_pb2.ElicitFactorsRequest,
+        context: grpc.ServicerContext,
+    ) -> knowledge_pb2.ElicitFactorsResponse:
+        """See the contract."""
+        result = self._elicitor.elicit(request.scenario, request.about, request.provider)
+        if isinstance(result, Failure):
+            return knowledge_pb2.ElicitFactorsResponse(failure=_failure_message(result))
+        found = knowledge_pb2.ElicitedFactors(factors=result.factors, provider=result.provider, model=result.model)
+        return knowledge_pb2.ElicitFactorsResponse(factors=found)
 
     def GetItemKnowledge(
         self,
@@ -60,9 +87,9 @@ class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
         return knowledge_pb2.GetUserKnowledgeResponse(knowledge=knowledge_message(knowledge))
 
 
-def service(generator: KnowledgeGenerator) -> Service:
+def service(generator: KnowledgeGenerator, elicitor: FactorElicitor) -> Service:
     """The service, ready to be added to a server."""
-    servicer = KnowledgeServicer(generator)
+    servicer = KnowledgeServicer(generator, elicitor)
     return Service(
         SERVICE_NAME, lambda server: knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(servicer, server)
     )
@@ -73,6 +100,10 @@ def _fill(response: Response, answer: Answer) -> Response:
     if answer.knowledge is not None:
         response.knowledge.CopyFrom(knowledge_message(answer.knowledge))
     if answer.failure is not None:
-        reason = f"GENERATION_FAILURE_REASON_{answer.failure.reason}"
-        response.failure.CopyFrom(knowledge_pb2.GenerationFailure(reason=reason, detail=answer.failure.detail))
+        response.failure.CopyFrom(_failure_message(answer.failure))
     return response
+
+
+def _failure_message(failure: Failure) -> knowledge_pb2.GenerationFailure:
+    reason = f"GENERATION_FAILURE_REASON_{failure.reason}"
+    return knowledge_pb2.GenerationFailure(reason=reason, detail=failure.detail)

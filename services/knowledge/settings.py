@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.runtime.logs import LogLevel
@@ -51,5 +52,21 @@ class KnowledgeSettings(BaseSettings):
     """Questions that the embedded model answers together."""
     embedded_max_new_tokens: int = Field(default=80, ge=16, le=512)
     """Most tokens that the embedded model may write for one answer."""
+    samples: int = Field(default=1, ge=1, le=8)
+    """Samples drawn of each prompt from a provider that can sample; with more than one their agreement is measured."""
+    minimum_agreement: float | None = Field(default=None, ge=0, le=1)
+    """Below this agreement the fallback provider writes instead; unset: any agreement will do. Needs samples > 1."""
+    embedding_address: str = ""
+    """host:port of the embedding service that compares samples; must be set when samples > 1."""
+    embedding_timeout_seconds: float = Field(default=30.0, gt=0)
+    """Longest wait for the embedding service's answer to one call."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
+
+    @model_validator(mode="after")
+    def _can_compare_samples(self) -> Self:
+        if self.samples > 1 and not self.embedding_address:
+            raise ValueError("LORELINE_KNOWLEDGE_EMBEDDING_ADDRESS: must be set when LORELINE_KNOWLEDGE_SAMPLES > 1")
+        if self.samples == 1 and self.minimum_agreement is not None:
+            raise ValueError("LORELINE_KNOWLEDGE_MINIMUM_AGREEMENT: needs LORELINE_KNOWLEDGE_SAMPLES of at least 2")
+        return self

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from services.scenarios import Item, Scenario, UserHistory
+from services.scenarios import Cluster, Item, Scenario, UserHistory
 from services.scenarios.scenario import TRANSFORMS, ItemField
 
 MINIMUM_SUPPORT = 2  # one rating says little about a whole genre
@@ -47,7 +47,7 @@ class Tastes:
         return {name: [taste.value for taste in tastes] for name, tastes in self.disliked.items()}
 
 
-def summarise(user: UserHistory, scenario: Scenario) -> Tastes:
+def summarise(user: UserHistory | Cluster, scenario: Scenario) -> Tastes:
     """The tastes that a history of at least one entry shows. Deterministic: ties keep the order of values."""
     ratings = [entry.rating for entry in user.entries if entry.rating is not None]
     by_field = {field.name: _tastes_of(user, field) for field in scenario.item_fields}
@@ -70,7 +70,7 @@ def field_values(item: Item, field: ItemField) -> Iterator[str]:
             yield text
 
 
-def _tastes_of(user: UserHistory, field: ItemField) -> list[Taste]:
+def _tastes_of(user: UserHistory | Cluster, field: ItemField) -> list[Taste]:
     ratings: defaultdict[str, list[float | None]] = defaultdict(list)
     for entry in user.entries:
         for value in field_values(entry.item, field):
@@ -99,7 +99,7 @@ def _supported(tastes: list[Taste]) -> list[Taste]:
     return [taste for taste in tastes if taste.count >= MINIMUM_SUPPORT] or tastes
 
 
-def _titles(user: UserHistory, wanted: Callable[[float], bool], best_first: bool) -> list[str]:
+def _titles(user: UserHistory | Cluster, wanted: Callable[[float], bool], best_first: bool) -> list[str]:
     rated = [(entry.rating, entry.item.title) for entry in user.entries if entry.rating is not None]
     chosen = sorted((pair for pair in rated if wanted(pair[0])), key=lambda pair: -pair[0] if best_first else pair[0])
     return [title for _, title in chosen[:SHOWN_TITLES]]

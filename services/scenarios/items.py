@@ -47,6 +47,19 @@ class UserHistory:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A group of similar items or users, told by what stands in its middle.
+
+    Entries of an item cluster are its central items, unrated; of a user cluster what its central users interacted with
+    most, with their mean rating.
+    """
+
+    cluster_id: str
+    kind: str  # "item" or "user"
+    entries: list[HistoryEntry]
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a knowledge text came from; the fields are those of loreline.knowledge.v1.Provenance."""
 
@@ -63,6 +76,8 @@ class Provenance:
     parameters_json: str
     agreement: float | None = None
     fallback_reason: str = ""
+    cluster: str = ""
+    cluster_weight: float = 0.0
 
 
 @dataclass(frozen=True)

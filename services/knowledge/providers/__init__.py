@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from services.knowledge.prompts import Prompt, PromptStyle
+from services.knowledge.prompts import ChatPrompt, PromptStyle
 from services.knowledge.settings import KnowledgeSettings
 
 
@@ -52,7 +52,7 @@ class Provider(Protocol):
         """The generation parameters of a sample, fit for JSON: part of the answer's key and provenance."""
         ...
 
-    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
         """Yield (index of the prompt, outcome) as answers come, in any order, one for each prompt.
 
         Closing the iterator abandons what has not been answered. Raises ProviderUnavailable for all at once.

@@ -6,14 +6,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from services.knowledge.prompts import Prompt, PromptStyle, clean_attributes, clean_number, clean_text
-from services.knowledge.providers import Completion, Outcome
+from services.knowledge.prompts import (
+    ChatPrompt,
+    Prompt,
+    PromptStyle,
+    Subject,
+    clean_attributes,
+    clean_number,
+    clean_text,
+)
+from services.knowledge.providers import Completion, Outcome, ProviderRefused
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.tastes import Taste, Tastes, field_values, summarise
-from services.scenarios import Item, Scenario, UserHistory
+from services.scenarios import Cluster, Item, Scenario, UserHistory
 
 COMPOSITION = 1  # raise with every change of words: part of the key under which answers are kept
 SHOWN_TASTES = 4
+SHOWN_MEMBERS = 5
 ROUNDED = {"decade", "band"}  # transforms that do not tell the whole attribute
 
 
@@ -34,10 +43,16 @@ class CatalogueProvider:
         """The version of the composition."""
         return {"composition": COMPOSITION}
 
-    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:  # noqa: ARG002
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:  # noqa: ARG002
         """Yield every text at once, in order."""
         for index, prompt in enumerate(prompts):
-            yield index, Completion(compose(prompt.subject, prompt.scenario))
+            if isinstance(prompt, Prompt):
+                yield index, Completion(compose(prompt.subject, prompt.scenario))
+            else:
+                yield (
+                    index,
+                    ProviderRefused("the catalogue is no language model: it composes texts about subjects only"),
+                )
 
     def answers(self) -> bool:
         """Always: there is nothing to wait for."""
@@ -47,10 +62,13 @@ class CatalogueProvider:
         """Nothing to let go of."""
 
 
-def compose(subject: Item | UserHistory, scenario: Scenario) -> str:
-    """The text about an item or a user, in whole sentences."""
-    parts = _item_sentences(subject, scenario) if isinstance(subject, Item) else _user_sentences(subject, scenario)
-    return " ".join(parts)
+def compose(subject: Subject, scenario: Scenario) -> str:
+    """The text about an item, a user or a cluster, in whole sentences."""
+    if isinstance(subject, Item):
+        return " ".join(_item_sentences(subject, scenario))
+    if isinstance(subject, Cluster):
+        return " ".join(_cluster_sentences(subject, scenario))
+    return " ".join(_user_sentences(subject, scenario))
 
 
 def _item_sentences(item: Item, scenario: Scenario) -> Iterator[str]:
@@ -86,6 +104,24 @@ def _user_sentences(user: UserHistory, scenario: Scenario) -> Iterator[str]:
     yield _opening(user, scenario, tastes)
     if about := clean_attributes(user.attributes):
         yield f"Known about them: {join([f'{_plain(name)} {value}' for name, value in about.items()])}."
+    yield from _reception_sentences(scenario, tastes)
+
+
+def _cluster_sentences(cluster: Cluster, scenario: Scenario) -> Iterator[str]:
+    tastes, members = summarise(cluster, scenario), _plain(scenario.name)
+    titles = join([_quoted(entry.item.title) for entry in cluster.entries[:SHOWN_MEMBERS]])
+    if cluster.kind == "user":
+        yield f"This text is about a group of users with similar tastes in {members}, known by {titles}."
+        yield from _reception_sentences(scenario, tastes)
+        return
+    yield f"This text is about a group of similar entries in the catalogue of {members}, such as {titles}."
+    for name, found in tastes.liked.items():
+        if found:
+            shown = [f"{_shown(scenario, name, taste.value)} ({taste.count})" for taste in found[:SHOWN_TASTES]]
+            yield f"The values of {_plain(name)} seen most often among them are {join(shown)}."
+
+
+def _reception_sentences(scenario: Scenario, tastes: Tastes) -> Iterator[str]:
     for name in tastes.liked:
         yield from _taste_sentences(scenario, name, tastes)
     if tastes.best_titles:

@@ -13,7 +13,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services import wheel_assets
-from services.knowledge.prompts import Prompt, PromptStyle
+from services.knowledge.prompts import ChatPrompt, PromptStyle
 from services.knowledge.providers import Completion, Outcome, ProviderUnavailable
 from services.knowledge.settings import KnowledgeSettings
 
@@ -45,7 +45,7 @@ class EmbeddedProvider:
             return {**shared, "do_sample": False}
         return {**shared, "do_sample": True, "temperature": 0.7, "top_p": 0.9, "seed": sample}
 
-    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
         """Yield the answers of each batch as it is done. Raises ProviderUnavailable when the model cannot be had."""
         for start in range(0, len(prompts), self._batch):
             with self._lock:
@@ -60,7 +60,7 @@ class EmbeddedProvider:
         """Drop the model."""
         self._loaded = None
 
-    def _complete(self, prompts: Sequence[Prompt], sample: int) -> list[Completion]:
+    def _complete(self, prompts: Sequence[ChatPrompt], sample: int) -> list[Completion]:
         tokenizer, model = self._load()
         asked = tokenizer(
             [_chat(tokenizer, prompt) for prompt in prompts],
@@ -76,7 +76,7 @@ class EmbeddedProvider:
             for prompt, tokens, length in zip(prompts, written, lengths, strict=True)
         ]
 
-    def _completion(self, tokenizer: Any, prompt: Prompt, tokens: list[int], prompt_tokens: int) -> Completion:
+    def _completion(self, tokenizer: Any, prompt: ChatPrompt, tokens: list[int], prompt_tokens: int) -> Completion:
         end = tokens.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in tokens else len(tokens)
         text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
         reason = "stop" if end < len(tokens) else "length"
@@ -126,7 +126,7 @@ def _move_into_place(converted: Path, folder: Path) -> None:
             raise
 
 
-def _chat(tokenizer: Any, prompt: Prompt) -> str:
+def _chat(tokenizer: Any, prompt: ChatPrompt) -> str:
     messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
     chat: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return chat + prompt.opening

@@ -14,7 +14,7 @@ from typing import Any
 from llama_cpp import Llama
 
 from services import wheel_assets
-from services.knowledge.prompts import Prompt, PromptStyle
+from services.knowledge.prompts import ChatPrompt, PromptStyle
 from services.knowledge.providers import Completion, Outcome, ProviderUnavailable
 from services.knowledge.settings import KnowledgeSettings
 
@@ -46,7 +46,7 @@ class LlamaCppProvider:
             return {**shared, "temperature": 0.0}
         return {**shared, "temperature": 0.7, "top_p": 0.9, "seed": sample}
 
-    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
         """Yield each answer as it is done. Raises ProviderUnavailable when the model cannot be had."""
         for position, prompt in enumerate(prompts):
             with self._lock:
@@ -61,7 +61,7 @@ class LlamaCppProvider:
         """Drop the model."""
         self._loaded = None
 
-    def _complete(self, prompt: Prompt, sample: int) -> Completion:
+    def _complete(self, prompt: ChatPrompt, sample: int) -> Completion:
         options = {name: value for name, value in self.parameters(sample).items() if name != "runtime"}
         answer = self._load().create_completion(_chat(prompt), stop=[END_OF_TURN], **options)
         choice, usage = answer["choices"][0], answer["usage"]
@@ -79,7 +79,7 @@ class LlamaCppProvider:
         return self._loaded
 
 
-def _chat(prompt: Prompt) -> str:
+def _chat(prompt: ChatPrompt) -> str:
     """ChatML up to the assistant's opening words."""
     turns = (("system", prompt.system), ("user", prompt.user))
     said = "".join(f"<|im_start|>{role}\n{text}{END_OF_TURN}\n" for role, text in turns)

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import AsyncInferenceClient
 
-from services.knowledge.prompts import Prompt, PromptStyle
+from services.knowledge.prompts import ChatPrompt, PromptStyle
 from services.knowledge.providers import Completion, Outcome, ProviderUnavailable
 from services.knowledge.providers.http_calls import HttpCalls, MalformedAnswer, answers_get, finish_reason
 from services.knowledge.settings import KnowledgeSettings
@@ -41,7 +41,7 @@ class OpenAICompatibleProvider:
         sampling = {"temperature": 0.0} if sample == 0 else {"temperature": 0.7, "top_p": 0.9}
         return {"max_tokens": self._max_tokens, "seed": sample, **sampling}
 
-    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
         """Yield outcomes as the server answers."""
         yield from self._calls.ask_all([partial(self._ask, prompt, sample) for prompt in prompts])
 
@@ -53,7 +53,7 @@ class OpenAICompatibleProvider:
         """Close connections and the loop."""
         self._calls.close(self._client)
 
-    async def _ask(self, prompt: Prompt, sample: int) -> Completion:
+    async def _ask(self, prompt: ChatPrompt, sample: int) -> Completion:
         messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
         output = await self._client.chat_completion(messages, model=self._model, **self.parameters(sample))
         choice = output.choices[0]

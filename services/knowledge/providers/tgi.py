@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import AsyncInferenceClient
 
-from services.knowledge.prompts import Prompt, PromptStyle
+from services.knowledge.prompts import ChatPrompt, PromptStyle
 from services.knowledge.providers import Completion, Outcome, ProviderUnavailable
 from services.knowledge.providers.http_calls import HttpCalls, MalformedAnswer, answers_get, finish_reason
 from services.knowledge.settings import KnowledgeSettings
@@ -52,7 +52,7 @@ class TgiProvider:
             return {**shared, "do_sample": False}
         return {**shared, "do_sample": True, "temperature": 0.7, "top_p": 0.9}
 
-    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
         """Yield outcomes as the server answers."""
         yield from self._calls.ask_all([partial(self._ask, prompt, sample) for prompt in prompts])
 
@@ -64,7 +64,7 @@ class TgiProvider:
         """Close connections and the loop."""
         self._calls.close(self._client)
 
-    async def _ask(self, prompt: Prompt, sample: int) -> Completion:
+    async def _ask(self, prompt: ChatPrompt, sample: int) -> Completion:
         flat = f"{prompt.system}\n\n{prompt.user}\n\n{prompt.opening}"
         output = await self._client.text_generation(flat, details=True, stream=False, **self.parameters(sample))
         if not isinstance(output.generated_text, str) or output.details is None:

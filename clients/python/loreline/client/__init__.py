@@ -29,12 +29,13 @@ from loreline.client.features import (
     unpack_item,
     unpack_user,
 )
-from loreline.client.knowledge import Answer, Failure, KnowledgeClient
+from loreline.client.knowledge import Answer, ElicitedFactors, Failure, KnowledgeClient
 from loreline.client.ranking import Ranked, RankingClient
 
 __all__ = [
     "Answer",
     "ClientError",
+    "ElicitedFactors",
     "EmbeddingClient",
     "Encoded",
     "FailedPreconditionError",

@@ -12,7 +12,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 MEBIBYTE = 1024 * 1024
 STREAMS = {
     "loreline.features.v1.FeaturesService": ["ListKnowledge", "Watch"],
-    "loreline.knowledge.v1.KnowledgeService": ["GenerateItemKnowledge", "GenerateUserKnowledge"],
+    "loreline.knowledge.v1.KnowledgeService": [
+        "GenerateItemKnowledge",
+        "GenerateUserKnowledge",
+        "GenerateClusterKnowledge",
+    ],
 }
 SERVICE_CONFIG = {
     "methodConfig": [

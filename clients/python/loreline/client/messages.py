@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,7 +11,7 @@ from google.protobuf import timestamp_pb2
 
 from loreline.catalog.v1 import catalog_pb2
 from loreline.knowledge.v1 import knowledge_pb2
-from services.scenarios import HistoryEntry, Item, Knowledge, Provenance, UserHistory
+from services.scenarios import Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
 from services.scenarios.items import AttributeValue
 
 _FINISH = {
@@ -20,6 +20,16 @@ _FINISH = {
     knowledge_pb2.FINISH_REASON_LENGTH: "length",
 }
 _FINISH_CODE = {word: code for code, word in _FINISH.items()}
+_CLUSTER_KIND: dict[int, str] = {
+    knowledge_pb2.CLUSTER_KIND_UNSPECIFIED: "",
+    knowledge_pb2.CLUSTER_KIND_ITEM: "item",
+    knowledge_pb2.CLUSTER_KIND_USER: "user",
+}
+_CLUSTER_KIND_CODE: dict[str, knowledge_pb2.ClusterKind] = {
+    "": knowledge_pb2.CLUSTER_KIND_UNSPECIFIED,
+    "item": knowledge_pb2.CLUSTER_KIND_ITEM,
+    "user": knowledge_pb2.CLUSTER_KIND_USER,
+}
 
 
 def timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
@@ -93,19 +103,36 @@ def item_of(message: catalog_pb2.Item) -> Item:
 
 def history_message(user: UserHistory) -> knowledge_pb2.UserHistory:
     """The contract's UserHistory of a plain one."""
-    entries = [knowledge_pb2.HistoryEntry(item=item_message(entry.item), rating=entry.rating) for entry in user.entries]
     return knowledge_pb2.UserHistory(
-        user_id=user.user_id, attributes=attributes_message(user.attributes), entries=entries
+        user_id=user.user_id,
+        attributes=attributes_message(user.attributes),
+        entries=_entry_messages(user.entries),
     )
 
 
 def history_of(message: knowledge_pb2.UserHistory) -> UserHistory:
     """The plain UserHistory of a contract's one."""
-    entries = [
-        HistoryEntry(item_of(entry.item), entry.rating if entry.HasField("rating") else None)
-        for entry in message.entries
-    ]
-    return UserHistory(message.user_id, entries, attributes_of(message.attributes))
+    return UserHistory(message.user_id, _entries_of(message.entries), attributes_of(message.attributes))
+
+
+def cluster_message(cluster: Cluster) -> knowledge_pb2.Cluster:
+    """The contract's Cluster of a plain one."""
+    return knowledge_pb2.Cluster(
+        cluster_id=cluster.cluster_id, kind=_CLUSTER_KIND_CODE[cluster.kind], entries=_entry_messages(cluster.entries)
+    )
+
+
+def cluster_of(message: knowledge_pb2.Cluster) -> Cluster:
+    """The plain Cluster of a contract's one; the kind is empty when it is not said."""
+    return Cluster(message.cluster_id, _CLUSTER_KIND.get(message.kind, ""), _entries_of(message.entries))
+
+
+def _entry_messages(entries: Iterable[HistoryEntry]) -> list[knowledge_pb2.HistoryEntry]:
+    return [knowledge_pb2.HistoryEntry(item=item_message(entry.item), rating=entry.rating) for entry in entries]
+
+
+def _entries_of(messages: Iterable[knowledge_pb2.HistoryEntry]) -> list[HistoryEntry]:
+    return [HistoryEntry(item_of(m.item), m.rating if m.HasField("rating") else None) for m in messages]
 
 
 def knowledge_message(knowledge: Knowledge) -> knowledge_pb2.Knowledge:
@@ -125,6 +152,8 @@ def knowledge_message(knowledge: Knowledge) -> knowledge_pb2.Knowledge:
         created_time=timestamp(source.created_time),
         fallback_reason=source.fallback_reason,
         parameters_json=source.parameters_json,
+        cluster=source.cluster,
+        cluster_weight=source.cluster_weight,
     )
     return knowledge_pb2.Knowledge(text=knowledge.text, provenance=provenance)
 
@@ -146,6 +175,8 @@ def knowledge_of(message: knowledge_pb2.Knowledge) -> Knowledge:
         created_time=moment(source.created_time),
         fallback_reason=source.fallback_reason,
         parameters_json=source.parameters_json,
+        cluster=source.cluster,
+        cluster_weight=source.cluster_weight,
     )
     return Knowledge(message.text, provenance)
 
