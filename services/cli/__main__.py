@@ -12,6 +12,7 @@ from loreline.client import FeaturesClient, InvalidArgumentError, NotFoundError,
 from loreline.client.catalog import item_deleted, item_upserted
 from services.cli import output
 from services.cli.evaluation import evaluate
+from services.cli.factors import factors_app
 from services.cli.item_files import read_items
 from services.cli.knowledge import knowledge_app
 from services.cli.local_processes import NAMES, LocalProcesses
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 items_app = typer.Typer(help="Publish item events to Kafka.", no_args_is_help=True)
 app.add_typer(items_app, name="items")
+app.add_typer(factors_app, name="factors")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")

@@ -17,6 +17,8 @@ from loreline.client.catalog import EventStamp, item_deleted, item_upserted
 from loreline.client.messages import (
     attributes_message,
     attributes_of,
+    cluster_message,
+    cluster_of,
     history_message,
     history_of,
     item_message,
@@ -29,7 +31,7 @@ from loreline.client.messages import (
     vector_of,
 )
 from loreline.knowledge.v1 import knowledge_pb2
-from services.scenarios import HistoryEntry, Item, Knowledge, Provenance, UserHistory
+from services.scenarios import Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 NUMBERS = st.floats(allow_nan=False)
@@ -56,7 +58,10 @@ PROVENANCES = st.builds(
     parameters_json=TEXT,
     agreement=AGREEMENTS,
     fallback_reason=TEXT,
+    cluster=TEXT,
+    cluster_weight=st.floats(0, 1),
 )
+CLUSTERS = st.builds(Cluster, TEXT, st.sampled_from(["", "item", "user"]), st.lists(ENTRIES, max_size=4))
 VECTORS = st.lists(st.floats(width=32, allow_nan=False), max_size=6).map(lambda values: np.array(values, np.float32))
 AUGMENTED = st.dictionaries(TEXT, VECTORS, max_size=3)
 
@@ -87,6 +92,13 @@ def test_not_a_number_arrives_so_that_a_service_can_refuse_it() -> None:
     value = attributes_of(attributes_message({"year": math.nan}))["year"]
     assert isinstance(value, float)
     assert math.isnan(value)
+
+
+@given(CLUSTERS)
+def test_clusters_survive_the_wire(cluster: Cluster) -> None:
+    """Kind, order of entries and unset ratings."""
+    message = knowledge_pb2.Cluster.FromString(cluster_message(cluster).SerializeToString())
+    assert cluster_of(message) == cluster
 
 
 @given(HISTORIES)
