@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,14 @@ from services.cli import output
 from services.cli.output import JsonOption, exit_codes
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
+
+
+class Mode(StrEnum):
+    """How knowledge is asked for."""
+
+    INDIVIDUAL = "individual"
+    COLLECTIVE = "collective"
+
 
 data_app = typer.Typer(help="Load a dataset into the feature store.", no_args_is_help=True)
 
@@ -54,22 +63,42 @@ def load(
 
 def build(
     provider: Annotated[str, typer.Option(help="Who writes: catalogue, embedded, tgi, openai.")] = "catalogue",
+    mode: Annotated[Mode, typer.Option(help="Ask for each item and user, or once for each group of similar ones.")] = (
+        Mode.INDIVIDUAL
+    ),
+    clusters: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Groups of items, and again of users (collective mode).")
+    ] = 100,
+    cluster_weight: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the group in a vector; the rest is the content's.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the grouping (collective mode).")] = 1234,
     json_output: JsonOption = False,
 ) -> None:
     """Ask for knowledge of every loaded item and user, encode it, and load it into the feature store.
 
+    In collective mode the number of questions is that of the groups, and what this saved is shown.
     What was answered before is not asked again, so an interrupted run goes on where it ended.
     """
     with exit_codes():
         from services.cli.training_steps import build_knowledge, loaded_dataset
+        from services.trainer.collective import KnowledgeConfig
 
         settings = CliSettings()
+        config = KnowledgeConfig(mode=mode.value, clusters=clusters, cluster_weight=cluster_weight, seed=seed)
         start_processes(settings, ["knowledge", "embedding"], show=not json_output)
-        items, users = build_knowledge(settings, loaded_dataset(settings), provider)
+        done = build_knowledge(settings, loaded_dataset(settings), provider, config)
         if json_output:
-            output.print_json({"provider": provider, "items": items, "users": users})
+            output.print_json({"provider": provider, "mode": config.mode, **done})
         else:
-            output.console.print(f"knowledge of {items} items and {users} users is in the feature store")
+            output.console.print(
+                f"knowledge of {done['items']} items and {done['users']} users is in the feature store"
+            )
+            if config.mode == "collective":
+                output.console.print(
+                    f"asked {done['llm_calls']} questions, one for each group: {done['llm_calls_saved']} fewer than "
+                    "one for each item and user"
+                )
             output.console.print("next: `loreline train`")
 
 

@@ -22,6 +22,7 @@ from services.cli.settings import CliSettings
 from services.model_registry import ModelRegistry
 from services.scenarios import Item
 from services.trainer import bulk_knowledge, offline_store
+from services.trainer.collective import INDIVIDUAL, KnowledgeConfig
 from services.trainer.config import InvalidConfig, TrainingConfig, read_config
 from services.trainer.datasets import DATASETS, Dataset, DatasetSource, InvalidDataset
 from services.trainer.datasets.dataset import newest_items
@@ -77,27 +78,41 @@ def loaded_dataset(settings: CliSettings) -> Dataset:
     return _dataset(record["name"], source, record["hold_out"])[0]
 
 
-def build_knowledge(settings: CliSettings, dataset: Dataset, provider: str) -> tuple[int, int]:
-    """Knowledge of all items and users, loaded; returns how many of each. Raises NotReady, ClientError."""
+def build_knowledge(
+    settings: CliSettings, dataset: Dataset, provider: str, config: KnowledgeConfig = INDIVIDUAL
+) -> dict[str, int]:
+    """Knowledge of all items and users, loaded; returns how many of each, and in collective mode the calls saved.
+
+    Raises NotReady, ClientError.
+    """
     _refuse_while_features_runs(settings)
     processes = LocalProcesses(settings)
-    histories = [history for history, _ in offline_store.preference_histories(dataset)]
+    items = list(dataset.items.values())
+    users = [history for history, _ in offline_store.preference_histories(dataset)]
     with (
         KnowledgeClient(processes.address("knowledge"), KNOWLEDGE_TIMEOUT_SECONDS) as knowledge,
         EmbeddingClient(processes.address("embedding"), KNOWLEDGE_TIMEOUT_SECONDS) as embedding,
         _progress() as bar,
         training_errors(),
     ):
-        of_items = bar.add_task("items: text, then vector", total=len(dataset.items))
-        of_users = bar.add_task("users: text, then vector", total=len(histories))
-        items = bulk_knowledge.item_knowledge(
-            list(dataset.items.values()), knowledge, embedding, lambda n: bar.advance(of_items, n), provider
+        if config.mode == "collective":
+            task = bar.add_task("contents and groups: text, then vector", total=len(items) + 2 * config.clusters)
+            found = bulk_knowledge.collective_knowledge(
+                items, users, knowledge, embedding, lambda n: bar.advance(task, n), config, provider
+            )
+            offline_store.load_knowledge(dataset, found.items, found.users, settings.feature_directory)
+            saved = {"llm_calls": found.llm_calls, "llm_calls_saved": found.llm_calls_saved}
+            return {"items": len(found.items), "users": len(found.users), **saved}
+        of_items = bar.add_task("items: text, then vector", total=len(items))
+        of_users = bar.add_task("users: text, then vector", total=len(users))
+        item_rows = bulk_knowledge.item_knowledge(
+            items, knowledge, embedding, lambda n: bar.advance(of_items, n), provider
         )
-        users = bulk_knowledge.user_knowledge(
-            histories, dataset.scenario, knowledge, embedding, lambda n: bar.advance(of_users, n), provider
+        user_rows = bulk_knowledge.user_knowledge(
+            users, dataset.scenario, knowledge, embedding, lambda n: bar.advance(of_users, n), provider
         )
-    offline_store.load_knowledge(dataset, items, users, settings.feature_directory)
-    return len(items), len(users)
+        offline_store.load_knowledge(dataset, item_rows, user_rows, settings.feature_directory)
+    return {"items": len(item_rows), "users": len(user_rows)}
 
 
 def train_version(
