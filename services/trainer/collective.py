@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 from sklearn.cluster import MiniBatchKMeans
+from threadpoolctl import threadpool_limits
 
 from services.scenarios import Cluster, HistoryEntry, Item, UserHistory
 
@@ -49,7 +50,8 @@ def cluster(vectors: npt.NDArray[np.floating], count: int, seed: int) -> tuple[I
         raise ValueError(f"must have at least one vector and one group, got {len(vectors)} and {count}")
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     groups = min(count, len(np.unique(rows, axis=0)))
-    means = MiniBatchKMeans(groups, random_state=seed, n_init=STARTS, batch_size=BATCH_ROWS).fit(rows)
+    with threadpool_limits(1):  # sums in another order would give other groups on another number of cores
+        means = MiniBatchKMeans(groups, random_state=seed, n_init=STARTS, batch_size=BATCH_ROWS).fit(rows)
     used, assignment = np.unique(means.labels_, return_inverse=True)  # k-means may leave a group empty
     return assignment.astype(np.int64), means.cluster_centers_[used].astype(np.float32)
 
@@ -86,7 +88,7 @@ def user_content(histories: Sequence[UserHistory], item_vectors: Mapping[str, Fl
     Raises KeyError for an item without a vector.
     """
     means = np.stack([_weighted_mean(history.entries, item_vectors, minimum_rating) for history in histories])
-    return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)).astype(np.float32)
+    return np.asarray(means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
 def item_clusters(items: Sequence[Item], members: Sequence[Integers], name: str) -> list[Cluster]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -55,6 +56,7 @@ def test_the_same_seed_gives_the_same_clusters() -> None:
     assert (first[1] == second[1]).all()
 
 
+@hypothesis_settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 6))
 def test_every_cluster_has_a_member_and_every_subject_a_cluster(rows: int, count: int, different: int) -> None:
     """Also where vectors are equal or fewer than the clusters asked for."""
