@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +15,70 @@ from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.settings import CliSettings
 
-knowledge_app = typer.Typer(help="Build knowledge in bulk, and look at what is kept.", no_args_is_help=True)
+SHOWN_REFUSALS = 20
+FILE_HELP = "A .json, .jsonl or .parquet file."
+knowledge_app = typer.Typer(
+    help="Build knowledge in bulk, bring it from elsewhere, and look at what is kept.", no_args_is_help=True
+)
+
+
+class Subject(StrEnum):
+    """What knowledge is about."""
+
+    ITEM = "item"
+    USER = "user"
+
+
+SubjectOption = Annotated[Subject, typer.Option("--subject", help="What the texts are about.")]
+
+
+@knowledge_app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help=FILE_HELP)],
+    subject: SubjectOption,
+    model: Annotated[str, typer.Option(help="The model that wrote the texts, where the file does not say.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Load knowledge texts that were written elsewhere, encode them, and put them into the feature store.
+
+    JSON: {id: {"prompt", "ans"}}. JSON lines and Parquet: id, text (or ans), and if you like prompt, model, provider.
+    Rows with unknown ids and texts that fail the checks are listed; knowledge of subjects not in FILE stays.
+    """
+    with exit_codes():
+        from services.cli.knowledge_transfer import import_texts
+
+        done = import_texts(CliSettings(), file, subject.value, model, show=not json_output)
+        if json_output:
+            output.print_json(done)
+            return
+        if done.refused:
+            rows = [(refused.row, refused.subject_id, refused.why) for refused in done.refused[:SHOWN_REFUSALS]]
+            output.print_table(f"{len(done.refused)} rows were not taken", ["row", "id", "why"], rows)
+        if len(done.refused) > SHOWN_REFUSALS:
+            output.console.print(f"{len(done.refused) - SHOWN_REFUSALS} more: run with --json to see all of them")
+        output.console.print(f"{done.loaded} texts were loaded; {done.stored} {subject.value}s have knowledge now")
+        output.console.print("next: `loreline train`")
+
+
+@knowledge_app.command("export")
+def export_file(
+    file: Annotated[Path, typer.Argument(help=FILE_HELP)],
+    subject: SubjectOption,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Write the knowledge texts of the feature store to FILE, with the model that wrote each.
+
+    `loreline knowledge import` reads the same texts back, whatever the layout.
+    """
+    with exit_codes():
+        from services.cli.knowledge_transfer import export_texts
+
+        count = export_texts(CliSettings(), file, subject.value, force)
+        if json_output:
+            output.print_json({"texts": count, "file": file})
+        else:
+            output.console.print(f"{count} texts were written to {file}", highlight=False, soft_wrap=True)
 
 
 @knowledge_app.command("show")
@@ -48,6 +113,8 @@ def show(
             ("finish reason", source.finish_reason or "not said"),
             ("created", source.created_time.isoformat()),
             ("key", source.key),
+            ("agreement of samples", "one sample" if source.agreement is None else f"{source.agreement:.2f}"),
+            ("asked for", f"{source.cluster} (weight {source.cluster_weight:g})" if source.cluster else "the item"),
             ("fallback reason", source.fallback_reason or "none"),
             ("encoder", description.encoder),
             ("adapted for versions", ", ".join(description.model_versions) or "none"),

@@ -50,7 +50,7 @@ def load_dataset(settings: CliSettings, name: str, source: DatasetSource, hold_o
     """Load a dataset but for its newest items; returns it and them. Raises BadInput, NotReady."""
     if name not in DATASETS:
         raise BadInput(f"there is no dataset {name!r}: must be one of {', '.join(DATASETS)}")
-    _refuse_while_features_runs(settings)
+    refuse_while_features_runs(settings)
     found = DatasetSource(tuple(path.absolute() for path in source.paths), source.options)
     dataset, held_out = _dataset(name, found, hold_out)
     offline_store.load_catalogue(dataset, settings.feature_directory)
@@ -85,14 +85,14 @@ def build_knowledge(
 
     Raises NotReady, ClientError.
     """
-    _refuse_while_features_runs(settings)
+    refuse_while_features_runs(settings)
     processes = LocalProcesses(settings)
     items = list(dataset.items.values())
     users = [history for history, _ in offline_store.preference_histories(dataset)]
     with (
         KnowledgeClient(processes.address("knowledge"), KNOWLEDGE_TIMEOUT_SECONDS) as knowledge,
         EmbeddingClient(processes.address("embedding"), KNOWLEDGE_TIMEOUT_SECONDS) as embedding,
-        _progress() as bar,
+        progress_bar() as bar,
         training_errors(),
     ):
         if config.mode == "collective":
@@ -143,7 +143,7 @@ def train_version(
 @contextmanager
 def progress_watcher(config: TrainingConfig, show: bool = True) -> Iterator[Watcher]:
     """Shows a bar for each network, with its samples/s and the metric that decides."""
-    with _progress(show) as bar:
+    with progress_bar(show) as bar:
         networks: dict[str, TaskID] = {}
         decided: dict[str, str] = {}
 
@@ -207,7 +207,8 @@ def read_training_config(name_or_path: str) -> TrainingConfig:
         raise BadInput(f"--config: {error}") from error
 
 
-def _refuse_while_features_runs(settings: CliSettings) -> None:
+def refuse_while_features_runs(settings: CliSettings) -> None:
+    """Raises NotReady when features has the stores open."""
     if LocalProcesses(settings).status("features").live:
         raise NotReady("features is running on the stores that would be replaced: run `loreline down` first")
 
@@ -223,7 +224,8 @@ def training_errors() -> Iterator[None]:
         raise BadInput(f"--config: {error}") from error
 
 
-def _progress(show: bool = True) -> Progress:
+def progress_bar(show: bool = True) -> Progress:
+    """A bar on the console for each task that is added; nothing where `show` is false."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -40,6 +40,27 @@ def accept(text: str, prompt: Prompt, finish_reason: str) -> str:
 
     `finish_reason` is `stop`, `length` (the token limit cut the text) or empty.
     """
+    line = _trimmed(_one_line(text), prompt, finish_reason)
+    _check_line(line, composed=prompt.style is PromptStyle.FACTS)
+    if _echo_share(_words(line), _words(prompt.instructions)) > ECHO_SHARE:
+        raise RejectedText("prompt echo: the text repeats its instructions")
+    return line
+
+
+def accept_ready_made(text: str, composed: bool = False) -> str:
+    """A text that was written elsewhere, on one line, unless it fails the checks that need no prompt.
+
+    `composed`: it was put together of facts, so that it may repeat itself. Raises RejectedText, which is also the fate
+    of a text over 16,384 characters. What this returns it accepts again, unchanged.
+    """
+    line = _one_line(text)
+    if len(line) > MAX_CHARACTERS:
+        raise RejectedText(f"too long: {len(line)} of at most {MAX_CHARACTERS} characters")
+    _check_line(line, composed)
+    return line
+
+
+def _one_line(text: str) -> str:
     if _CHAT_MARKER.search(text):
         raise RejectedText("prompt echo: the text holds chat markers")
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -47,7 +68,7 @@ def accept(text: str, prompt: Prompt, finish_reason: str) -> str:
         raise RejectedText("empty: the model wrote nothing")
     if _REFUSAL.search(line.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")):
         raise RejectedText("refusal: the model declined to answer")
-    return _accept_line(_trimmed(line, prompt, finish_reason), prompt)
+    return line
 
 
 def _trimmed(line: str, prompt: Prompt, finish_reason: str) -> str:
@@ -58,15 +79,12 @@ def _trimmed(line: str, prompt: Prompt, finish_reason: str) -> str:
     return grounded_part(line, prompt) if prompt.style is PromptStyle.GROUNDED else line
 
 
-def _accept_line(line: str, prompt: Prompt) -> str:
+def _check_line(line: str, composed: bool) -> None:
     words = _words(line)
     if len(words) < MINIMUM_WORDS:
         raise RejectedText(f"too short: {len(words)} of at least {MINIMUM_WORDS} words")
-    if prompt.style is not PromptStyle.FACTS and _says_the_same(line, words):
+    if not composed and _says_the_same(line, words):
         raise RejectedText("looping: the text says the same again and again")
-    if _echo_share(words, _words(prompt.instructions)) > ECHO_SHARE:
-        raise RejectedText("prompt echo: the text repeats its instructions")
-    return line
 
 
 def _says_the_same(line: str, words: list[str]) -> bool:

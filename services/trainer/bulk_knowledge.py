@@ -68,7 +68,7 @@ def item_knowledge(
     Raises KnowledgeMissing, loreline.client.ClientError. What was answered before is not asked again.
     """
     answers = (
-        answer for page in _pages(items) for answer in knowledge.generate_for_items(page[0].scenario, page, provider)
+        answer for page in pages(items) for answer in knowledge.generate_for_items(page[0].scenario, page, provider)
     )
     return list(_encoded(answers, embedding, progress))
 
@@ -82,7 +82,7 @@ def user_knowledge(
     provider: str = "catalogue",
 ) -> list[KnowledgeRow]:
     """Preference knowledge of users in one scenario, as `item_knowledge`."""
-    answers = (answer for page in _pages(users) for answer in knowledge.generate_for_users(scenario, page, provider))
+    answers = (answer for page in pages(users) for answer in knowledge.generate_for_users(scenario, page, provider))
     return list(_encoded(answers, embedding, progress))
 
 
@@ -152,7 +152,7 @@ def _cluster_rows(
 ) -> list[KnowledgeRow]:
     """One row a cluster, in the clusters' order."""
     answers = (
-        answer for page in _pages(clusters) for answer in knowledge.generate_for_clusters(scenario, page, provider)
+        answer for page in pages(clusters) for answer in knowledge.generate_for_clusters(scenario, page, provider)
     )
     rows = {row.subject_id: row for row in _encoded(answers, embedding, progress)}
     return [rows[group.cluster_id] for group in clusters]
@@ -179,7 +179,7 @@ def _of_cluster(row: KnowledgeRow, weight: float) -> Knowledge:
 
 
 def _encoded(answers: Iterable[Answer], embedding: EmbeddingClient, progress: Progress) -> Iterator[KnowledgeRow]:
-    for page in _pages(answers):
+    for page in pages(answers):
         found = [(answer.subject_id, answer.knowledge) for answer in page if answer.knowledge]
         failures = [answer.failure for answer in page if answer.failure]
         if failures:
@@ -190,7 +190,8 @@ def _encoded(answers: Iterable[Answer], embedding: EmbeddingClient, progress: Pr
         progress(len(page))
 
 
-def _pages(values: Iterable[T]) -> Iterator[list[T]]:
+def pages(values: Iterable[T]) -> Iterator[list[T]]:
+    """The values in lists of as many as one call to a service takes, 128."""
     iterator = iter(values)
     while page := list(islice(iterator, PAGE)):
         yield page

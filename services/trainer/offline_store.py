@@ -17,7 +17,7 @@ import pandas as pd
 
 from feature_repo.store import apply_definitions, entity_of, materialise, open_store, source_path
 from loreline.client import PackedItem, PackedUser, pack_item, pack_user
-from loreline.client.messages import knowledge_bytes, vector_bytes, vector_of
+from loreline.client.messages import knowledge_bytes, knowledge_of_bytes, vector_bytes, vector_of
 from services.scenarios import HistoryEntry, UserHistory, load_scenario
 from services.trainer.bulk_knowledge import KnowledgeRow
 from services.trainer.datasets import Dataset
@@ -55,7 +55,10 @@ def load_catalogue(dataset: Dataset, directory: Path) -> None:
 def load_knowledge(
     dataset: Dataset, items: Sequence[KnowledgeRow], users: Sequence[KnowledgeRow], directory: Path
 ) -> None:
-    """Add knowledge with its vectors beside the catalogue, and materialise it."""
+    """Add knowledge with its vectors beside the catalogue, and materialise it.
+
+    The rows replace all knowledge of their kind; no rows of a kind leave what is stored of it.
+    """
     started = pd.Timestamp(int(dataset.interactions["time"].min()), unit="s", tz="UTC")
     known_since = {history.user_id: since for history, since in preference_histories(dataset)}
     item_rows = [(row, f"bulk-{row.subject_id}", started) for row in items]
@@ -63,12 +66,24 @@ def load_knowledge(
         (row, f"bulk-knowledge-{row.subject_id}", pd.Timestamp(known_since[row.subject_id], unit="s", tz="UTC"))
         for row in users
     ]
-    for entity, rows in {"item": item_rows, "user": user_rows}.items():
+    given = {entity: rows for entity, rows in {"item": item_rows, "user": user_rows}.items() if rows}
+    for entity, rows in given.items():
         _write(directory, f"{entity}_knowledge", [_vector_row(entity, *row) for row in rows])
         _write(directory, f"{entity}_provenance", [_provenance_row(entity, *row) for row in rows])
     store = open_store(directory)
     apply_definitions(store, directory)
     materialise(store, directory, KNOWLEDGE_VIEWS)
+
+
+def stored_knowledge(directory: Path, entity: str) -> list[KnowledgeRow]:
+    """All knowledge of `item` or `user`, with vectors, in the order of storing. Raises KnowledgeNotLoaded."""
+    vectors, path = stored_vectors(directory, f"{entity}_knowledge"), source_path(directory, f"{entity}_provenance")
+    frame = pd.read_parquet(path).drop_duplicates(f"{entity}_id", keep="last")
+    texts = {str(subject): data for subject, data in zip(frame[f"{entity}_id"], frame["knowledge"], strict=True)}
+    return [
+        KnowledgeRow(subject_id, knowledge_of_bytes(texts[subject_id]), vectors.encoder, vector)
+        for subject_id, vector in zip(vectors.subject_ids, vectors.vectors, strict=True)
+    ]
 
 
 def stored_vectors(directory: Path, view: str) -> StoredVectors:

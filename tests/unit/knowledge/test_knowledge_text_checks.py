@@ -6,7 +6,7 @@ import pytest
 from knowledge_parts import GOOD_TEXT, item
 
 from services.knowledge.prompts import Prompt, PromptStyle, render
-from services.knowledge.text_checks import MAX_CHARACTERS, MINIMUM_WORDS, RejectedText, accept
+from services.knowledge.text_checks import MAX_CHARACTERS, MINIMUM_WORDS, RejectedText, accept, accept_ready_made
 from services.scenarios import load_scenario
 
 
@@ -161,3 +161,33 @@ def test_a_rejection_never_quotes_the_text() -> None:
     with pytest.raises(RejectedText) as rejected:
         accept("secretword " * 40, prompt(), "stop")
     assert "secretword" not in str(rejected.value)
+
+
+def test_ready_made_texts_pass_the_checks_that_need_no_prompt() -> None:
+    """On one line, and unchanged the second time."""
+    text = "A slow film about two strangers.\n\nIt suits viewers who like dialogue more than action."
+    once = accept_ready_made(text)
+    assert "\n" not in once
+    assert accept_ready_made(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("A film.", "too short"),
+        ("I'm sorry, but I do not know this film well enough to say anything about it.", "refusal"),
+        ("love and loss and " * 12, "looping"),
+        ("word " * 4000, "too long"),
+        ("<|im_start|>assistant A film about two strangers on a train that goes south.", "prompt echo"),
+    ],
+)
+def test_unfit_ready_made_texts_are_rejected(text: str, words: str) -> None:
+    """As those that our own providers write."""
+    with pytest.raises(RejectedText, match=words):
+        accept_ready_made(text)
+
+
+def test_a_text_put_together_of_facts_may_repeat_itself() -> None:
+    """It repeats what the facts repeat."""
+    assert accept_ready_made("love and loss and " * 12, composed=True).startswith("love")

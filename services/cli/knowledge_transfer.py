@@ -1,0 +1,113 @@
+"""The steps behind `loreline knowledge import` and `export`. Imported only when one of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loreline.client import EmbeddingClient
+from services.cli.local_processes import LocalProcesses
+from services.cli.output import BadInput, NotReady
+from services.cli.settings import CliSettings
+from services.cli.startup import start_processes
+from services.cli.training_steps import (
+    KNOWLEDGE_TIMEOUT_SECONDS,
+    loaded_dataset,
+    progress_bar,
+    refuse_while_features_runs,
+    training_errors,
+)
+from services.knowledge.text_checks import RejectedText, accept_ready_made
+from services.trainer.bulk_knowledge import KnowledgeRow
+from services.trainer.datasets import Dataset
+from services.trainer.knowledge_files import InvalidKnowledgeFile, KnowledgeText, check_name, read_texts, write_texts
+from services.trainer.offline_store import KnowledgeNotLoaded, load_knowledge, preference_histories, stored_knowledge
+from services.trainer.ready_made_knowledge import (
+    OtherEncoder,
+    Refused,
+    UnfitText,
+    merged,
+    rows_of,
+    sort_out,
+    texts_of,
+)
+
+COMPOSED = "catalogue"  # the provider whose texts may repeat themselves, as they are put together of facts
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How many texts were loaded, how many subjects now have knowledge, and the rows that were not taken."""
+
+    loaded: int
+    stored: int
+    refused: list[Refused]
+
+
+def import_texts(settings: CliSettings, path: Path, subject: str, model: str, show: bool) -> Imported:
+    """Load the file's texts for `item` or `user` subjects. Raises BadInput, NotReady, ClientError.
+
+    Knowledge of subjects that the file does not name stays.
+    """
+    with _file_errors():
+        texts = read_texts(path)
+    dataset = loaded_dataset(settings)
+    refuse_while_features_runs(settings)
+    taken, refused = sort_out(texts, _known_ids(dataset, subject), _check)
+    if not taken:
+        first = f"; row {refused[0].row}, {refused[0].subject_id!r}: {refused[0].why}" if refused else ""
+        raise BadInput(f"{path}: none of its {len(texts)} texts can be loaded{first}")
+    start_processes(settings, ["embedding"], show=show)
+    address = LocalProcesses(settings).address("embedding")
+    with EmbeddingClient(address, KNOWLEDGE_TIMEOUT_SECONDS) as embedding, progress_bar(show) as bar:
+        task = bar.add_task(f"{subject}s: text to vector", total=len(taken))
+        rows = rows_of(taken, dataset.scenario, subject, embedding, lambda n: bar.advance(task, n), model)
+    stored = _merged(settings, subject, rows)
+    items, users = (stored, []) if subject == "item" else ([], stored)
+    load_knowledge(dataset, items, users, settings.feature_directory)
+    return Imported(len(rows), len(stored), refused)
+
+
+def export_texts(settings: CliSettings, path: Path, subject: str, force: bool) -> int:
+    """Write all stored texts of `item` or `user` subjects; returns how many. Raises BadInput, NotReady."""
+    with _file_errors(), training_errors():
+        check_name(path)
+        if path.exists() and not force:
+            raise BadInput(f"{path} is there already: give another file, or --force to overwrite it")
+        texts = texts_of(stored_knowledge(settings.feature_directory, subject))
+        write_texts(path, texts)
+    return len(texts)
+
+
+def _known_ids(dataset: Dataset, subject: str) -> set[str]:
+    if subject == "item":
+        return set(dataset.items)
+    return {history.user_id for history, _ in preference_histories(dataset)}
+
+
+def _check(text: KnowledgeText) -> str:
+    try:
+        return accept_ready_made(text.text, composed=text.provider == COMPOSED)
+    except RejectedText as error:
+        raise UnfitText(str(error)) from error
+
+
+def _merged(settings: CliSettings, subject: str, rows: list[KnowledgeRow]) -> list[KnowledgeRow]:
+    try:
+        stored = stored_knowledge(settings.feature_directory, subject)
+    except KnowledgeNotLoaded:
+        stored = []
+    try:
+        return merged(stored, rows)
+    except OtherEncoder as error:
+        raise NotReady(str(error)) from error
+
+
+@contextmanager
+def _file_errors() -> Iterator[None]:
+    try:
+        yield
+    except InvalidKnowledgeFile as error:
+        raise BadInput(str(error)) from error
