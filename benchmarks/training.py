@@ -53,8 +53,9 @@ def main() -> None:
         material = _material(loaded_dataset(CliSettings()), config)
         _write(material, config, Path(scratch))
         print(
-            f"{len(material.split.training)} training samples, batch {arguments.batch_size}, history of "
-            f"{arguments.history_length}, {arguments.threads} threads; FuxiCTR loads in {arguments.workers} process(es) more"
+            f"{len(material.split.training)} training samples, batch {arguments.batch_size}, "
+            f"history of {arguments.history_length}, {arguments.threads} threads; "
+            f"FuxiCTR's loader: {arguments.workers} process(es) more"
         )
         _compare(arguments, Path(scratch))
 
