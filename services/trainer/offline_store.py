@@ -47,7 +47,8 @@ def load_catalogue(dataset: Dataset, directory: Path) -> None:
     store = open_store(directory)
     started = pd.Timestamp(int(dataset.interactions["time"].min()), unit="s", tz="UTC")
     for view, rows in _catalogue_rows(dataset, started).items():
-        _write(directory, view, rows)
+        if rows:  # nothing may be known of the users
+            _write(directory, view, rows)
     apply_definitions(store, directory)
     materialise(store, directory, CATALOGUE_VIEWS)
 
