@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,13 +19,13 @@ def main() -> int:
     """Run `buf breaking`; returns its exit code. Without an earlier commit there is nothing to break."""
     changed = _git("status", "--porcelain", "--", "protos/loreline").stdout.strip()
     revision = "HEAD" if changed else "HEAD^"
-    archive = _git("archive", revision, "--", "buf.yaml", "protos")
+    archive = _git("archive", "--format=zip", revision, "--", "buf.yaml", "protos")
     if archive.returncode != 0:
         sys.stdout.write(f"no contracts in {revision} to compare with\n")
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(folder, filter="data")
+        with zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder)
         buf = Path(sys.executable).with_name("buf")
         return subprocess.run([buf, "breaking", "--against", folder], cwd=ROOT, check=False).returncode
 
