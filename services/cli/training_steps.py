@@ -189,11 +189,12 @@ def print_report(report: Report) -> None:
 def _dataset(name: str, source: DatasetSource, hold_out: int) -> tuple[Dataset, list[Item]]:
     try:
         dataset = DATASETS[name](source)
-        held_out = newest_items(dataset, hold_out)
     except AssetUnavailable as error:
         raise NotReady(f"the dataset cannot be fetched: {error}") from error
     except InvalidDataset as error:
         raise BadInput(str(error)) from error
+    try:
+        held_out = newest_items(dataset, hold_out)
     except ValueError as error:
         raise BadInput(f"--hold-out: {error}") from error
     return dataset.without_items({item.item_id for item in held_out}), held_out

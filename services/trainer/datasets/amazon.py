@@ -1,11 +1,13 @@
 """Amazon review data of UCSD: the releases of 2014, 2018 and 2023, from the user's files.
 
 `--path` names the reviews and, if there is one, the metadata; a file may be compressed (.gz, or .zip with one member).
+A review that is there twice (same user, item and second) counts once, and an item without a review is left out.
 What a file holds is told by its content:
 
     reviews     JSON lines of 2014 and 2018 (reviewerID, asin, overall, unixReviewTime [s]) or of 2023 (user_id,
                 parent_asin, rating, timestamp [ms]); ratings only: CSV of 2023 with a header, of 2014 (user, item,
-                rating, time) and of 2018 (item, user, rating, time) without one
+                rating, time) and of 2018 (item, user, rating, time) without one: the column of ASINs and ISBNs
+                is the item's
     metadata    JSON lines, those of 2014 in Python's notation: title, brand or store, categories, price, description
 
 Options: `scenario` (retail), `user_core` and `item_core` (0): keep users and items with at least so many reviews, again
@@ -20,25 +22,37 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pandas as pd
 
 from services.scenarios import Item
 from services.scenarios.items import AttributeValue
-from services.trainer.datasets.dataset import Dataset, DatasetSource, InvalidDataset, check_interactions
-from services.trainer.datasets.tables import clean_title, ids_of, numbers_of, seconds_of
+from services.trainer.datasets.dataset import (
+    Dataset,
+    DatasetSource,
+    InvalidDataset,
+    check_interactions,
+    check_items,
+    scenario_named,
+    users_of,
+)
+from services.trainer.datasets.tables import clean_title, ids_of, numbers_of, read_separated, seconds_of
 
 RELEASES: dict[str, tuple[str, str, str, str]] = {  # a column that only these reviews have: user, item, rating, time
     "reviewerID": ("reviewerID", "asin", "overall", "unixReviewTime"),
     "user_id": ("user_id", "parent_asin", "rating", "timestamp"),
 }
 LOG = ["user_id", "item_id", "rating", "time"]
-MAKER = {"books": "author", "music": "artist"}  # what the brand is called where it is not a brand
-GENRES = {"music": "genres"}
-ITEM_ID_LENGTH = 10  # of an ASIN or ISBN; a reviewer's id is longer
+MAKER = {"books": "author", "music": "artist", "apps": "developer"}  # what the brand is called where it is not a brand
+CATEGORIES = {"music": "genres", "movies": "genres", "apps": "category"}
+ITEM_ID = re.compile(r"(?:B[0-9A-Z]|\d\d)[0-9A-Z]{8}")  # an ASIN, or the ISBN-10 of a book; a reviewer's begins with A
+ID_FIELD = re.compile(r"""['"](?:parent_)?asin['"]\s*:\s*['"]([^'"]+)""")
+PAGE_OF = re.compile(r"(?:Visit Amazon's (?P<name>.+) Page|by\s+(?P<maker>.+))")
 DESCRIPTION_CHARACTERS = 1000
 OPTIONS = ("scenario", "user_core", "item_core")
 
@@ -46,22 +60,25 @@ OPTIONS = ("scenario", "user_core", "item_core")
 def load(source: DatasetSource) -> Dataset:
     """The dataset. Raises InvalidDataset naming file, row and what was expected."""
     source.check_options(OPTIONS)
-    scenario = source.options.get("scenario", "retail")
-    log: pd.DataFrame | None = None
-    known: dict[str, dict[str, Any]] = {}
-    for path in source.files():
-        first = next(_lines(path), "")
-        if _is_metadata(path, first):
-            known = {**known, **_metadata(path)}
-        elif log is None:
-            log = _reviews(path, first)
-        else:
-            raise InvalidDataset(f"{path}: holds reviews, and so does another file: give one file of reviews")
-    if log is None:
+    scenario = scenario_named(source.options.get("scenario", "retail")).name
+    paths = {path: next(_lines(path), "") for path in source.files()}
+    metadata = [path for path, first in paths.items() if _is_metadata(path, first)]
+    path = _only([path for path in paths if path not in metadata])
+    log = _reviews(path, paths[path]).drop_duplicates(["user_id", "item_id", "time"], ignore_index=True)
+    kept = _core(log, source.number("user_core"), source.number("item_core"))
+    item_ids = dict.fromkeys(kept["item_id"])
+    known = {item_id: record for path in metadata for item_id, record in _metadata(path, item_ids)}
+    items = {item_id: _item(item_id, scenario, known.get(item_id, {})) for item_id in item_ids}
+    check_items(items)
+    return Dataset("amazon", scenario, items, users_of(kept), check_interactions(kept, items, path=path))
+
+
+def _only(paths: list[Path]) -> Path:
+    if not paths:
         raise InvalidDataset("--path: none of the files holds reviews")
-    kept = _core(log.drop_duplicates(ignore_index=True), source.number("user_core"), source.number("item_core"))
-    items = {i: _item(i, scenario, known.get(i, {})) for i in kept["item_id"].unique()}
-    return Dataset("amazon", scenario, items, {}, check_interactions(kept, items))
+    if len(paths) > 1:
+        raise InvalidDataset(f"{paths[1]}: holds reviews, and so does {paths[0]}: give one file of reviews")
+    return paths[0]
 
 
 def _is_metadata(path: Path, first: str) -> bool:
@@ -74,21 +91,29 @@ def _is_metadata(path: Path, first: str) -> bool:
 def _reviews(path: Path, first: str) -> pd.DataFrame:
     if not first.startswith("{"):
         return _rating_table(path, first)
-    table = pd.DataFrame.from_records([_record(path, row, line) for row, line in enumerate(_lines(path), start=1)])
-    release = next(column for column in RELEASES if column in table)
-    return _typed(table, path, RELEASES[release], "ms" if release == "user_id" else "s")
+    release = next(column for column in RELEASES if column in _record(path, 1, first))
+    columns = RELEASES[release]
+    records = (_record(path, row, line) for row, line in enumerate(_lines(path), start=1))
+    table = pd.DataFrame([[record.get(column) for column in columns] for record in records], columns=list(columns))
+    return _typed(table, path, columns, "ms" if release == "user_id" else "s")
 
 
 def _rating_table(path: Path, first: str) -> pd.DataFrame:
-    text = io.StringIO("\n".join(_lines(path)))
     fields = first.split(",")
     if "rating" in fields:
-        return _typed(pd.read_csv(text, dtype=str), path, RELEASES["user_id"], "ms")
-    if len(fields) != 4:
-        raise InvalidDataset(f"{path}: row 1: must be JSON, or user, item, rating and time separated by commas")
-    names = ["item_id", "user_id"] if len(fields[0]) == ITEM_ID_LENGTH != len(fields[1]) else ["user_id", "item_id"]
-    table = pd.read_csv(text, dtype=str, header=None, names=[*names, "rating", "time"])
-    return _typed(table, path, ("user_id", "item_id", "rating", "time"), "s")
+        return _typed(_separated(path, None), path, RELEASES["user_id"], "ms")
+    items = [ITEM_ID.fullmatch(value) is not None for value in fields[:2]]
+    if len(fields) != 4 or sum(items) != 1:
+        raise InvalidDataset(
+            f"{path}: row 1: must be JSON, or user, item, rating and time separated by commas, one an ASIN or ISBN"
+        )
+    names = ["item_id", "user_id"] if items[0] else ["user_id", "item_id"]
+    return _typed(_separated(path, [*names, "rating", "time"]), path, ("user_id", "item_id", "rating", "time"), "s")
+
+
+def _separated(path: Path, names: list[str] | None) -> pd.DataFrame:
+    with _opened(path) as file:
+        return read_separated(file, path, names=names)
 
 
 def _typed(table: pd.DataFrame, path: Path, columns: tuple[str, str, str, str], unit: Any) -> pd.DataFrame:
@@ -109,29 +134,43 @@ def _core(log: pd.DataFrame, user_core: int, item_core: int) -> pd.DataFrame:
     return log.reset_index(drop=True)
 
 
-def _metadata(path: Path) -> dict[str, dict[str, Any]]:
-    found = {}
+def _metadata(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of wanted items; other lines, most of a whole category, are not even parsed."""
     for row, line in enumerate(_lines(path), start=1):
+        found = ID_FIELD.findall(line)
+        if found and not any(item_id in wanted for item_id in found):
+            continue
         record = _record(path, row, line)
         item_id = record.get("parent_asin") or record.get("asin")
         if not item_id:
             raise InvalidDataset(f"{path}: row {row}: must have an asin or a parent_asin")
-        found[str(item_id)] = record
-    return found
+        yield str(item_id), record
 
 
 def _item(item_id: str, scenario: str, record: Mapping[str, Any]) -> Item:
-    path = _category(record.get("category") or record.get("categories"))
+    path, maker = _category(record.get("category") or record.get("categories")), _maker(record)
     known: dict[str, AttributeValue] = {
-        MAKER.get(scenario, "brand"): _plain(record.get("brand") or record.get("store")),
-        GENRES.get(scenario, "categories"): path[1:] or path or None,  # the first is the same for the whole file
+        MAKER.get(scenario, "brand"): maker,
+        CATEGORIES.get(scenario, "categories"): path[1:] or path or None,  # the first is the same for the whole file
         "price": _price(record.get("price")),
         "description": _plain(record.get("description"))[:DESCRIPTION_CHARACTERS],
     }
     attributes = {name: value for name, value in known.items() if value}
-    instead = [attributes.get(MAKER.get(scenario, "brand")), *path[-1:], attributes.get("description")]
-    title = clean_title(record.get("title")) or clean_title(", ".join(str(part) for part in instead if part))
-    return Item(item_id, scenario, title or f"Item {item_id}", attributes)
+    instead = ", ".join(str(part) for part in (maker, *path[-1:], attributes.get("description")) if part)
+    return Item(item_id, scenario, _title(record) or clean_title(instead) or f"Item {item_id}", attributes)
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    title = _plain(record.get("title"))
+    return "" if "getTime()" in title else clean_title(title)  # 2018's crawl took scripts for some titles
+
+
+def _maker(record: Mapping[str, Any]) -> str:
+    author = record.get("author")
+    named = author.get("name") if isinstance(author, dict) else author
+    maker = _plain(record.get("brand") or named or record.get("store"))
+    page = PAGE_OF.fullmatch(maker)
+    return (page["name"] or page["maker"]) if page else maker.removesuffix(" (Author)")
 
 
 def _category(value: Any) -> list[str]:
@@ -167,16 +206,26 @@ def _record(path: Path, row: int, line: str) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> Iterator[str]:
+    with _opened(path) as file:
+        yield from (line for raw in file if (line := raw.strip()))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """The text of a file that may be compressed. Raises InvalidDataset, also while it is read."""
     try:
         if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as member:
-                yield from _stripped(io.TextIOWrapper(member, encoding="utf-8"))
+            with zipfile.ZipFile(path) as archive, archive.open(_member(archive)) as member:
+                yield io.TextIOWrapper(member, encoding="utf-8")
         else:
             with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-                yield from _stripped(file)
-    except (OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, IndexError) as error:
+                yield cast(TextIO, file)
+    except (OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidDataset(f"{path}: cannot be read: {error}") from error
 
 
-def _stripped(file: Any) -> Iterator[str]:
-    yield from (line for raw in file if (line := raw.strip()))
+def _member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) != 1:
+        raise InvalidDataset(f"{archive.filename}: must hold one file, holds {len(members)}")
+    return members[0]

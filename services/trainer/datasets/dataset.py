@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from services.scenarios import Item, load_scenario
-from services.scenarios.items import AttributeValue
+from services.scenarios import Item, Scenario, UnknownScenario, load_scenario
+from services.scenarios.items import AttributeValue, check_attributes, check_id, check_item
 
 COLUMNS = {"user_id": "str", "item_id": "str", "rating": "float32", "time": "int64"}
+END_SECONDS = 4_102_444_800  # 2100-01-01 UTC
 
 
 class InvalidDataset(Exception):
@@ -113,24 +114,61 @@ def newest_items(dataset: Dataset, count: int) -> list[Item]:
     return [dataset.items[item_id] for item_id in ordered[len(ordered) - count :]]
 
 
-def check_interactions(interactions: pd.DataFrame, items: Mapping[str, Item]) -> pd.DataFrame:
-    """The interactions with COLUMNS' types, sorted by time. Raises InvalidDataset.
+def check_interactions(
+    interactions: pd.DataFrame,
+    items: Mapping[str, Item],
+    users: Mapping[str, Mapping[str, AttributeValue]] | None = None,
+    path: Path | None = None,
+) -> pd.DataFrame:
+    """The interactions with COLUMNS' types, sorted by time. Raises InvalidDataset, naming the file `path` if given.
 
-    With a column `label` (0 or 1) ratings may be missing.
+    With a column `label` (0 or 1) ratings may be missing. With `users`, every user must be one of them.
     """
     missing = [column for column in COLUMNS if column not in interactions]
     if missing:
         raise InvalidDataset(f"column {missing[0]!r} is missing; there must be {', '.join(COLUMNS)}")
     if interactions.empty:
-        raise InvalidDataset("there are no interactions")
+        raise InvalidDataset(f"{f'{path}: ' if path else ''}there are no interactions")
     labelled = "label" in interactions
     for column in COLUMNS:
         if column != "rating" or not labelled:
-            refuse_rows(interactions[column].isna(), f"{column} must have a value")
+            refuse_rows(interactions[column].isna(), f"{column} must have a value", path)
     types = COLUMNS | ({"label": "float32"} if labelled else {})
     typed = interactions[list(types)].astype(types)
-    refuse_rows(~typed["item_id"].isin(items.keys()), "item_id must be an item of the catalogue")
+    refuse_rows(typed["rating"].abs() == np.inf, "rating must be a finite number", path)
+    refuse_rows(~typed["time"].between(0, END_SECONDS - 1), "time must lie in 1970 to 2099: is it in seconds?", path)
+    refuse_rows(~typed["item_id"].isin(items.keys()), "item_id must be an item of the catalogue", path)
+    if users is not None:
+        refuse_rows(~typed["user_id"].isin(users.keys()), "user_id must be one of the users", path)
     return typed.sort_values("time", kind="stable").reset_index(drop=True)
+
+
+def users_of(log: pd.DataFrame) -> dict[str, dict[str, AttributeValue]]:
+    """Every user of a log, without attributes. Raises InvalidDataset when an id is out of the contracts' limits."""
+    users: dict[str, dict[str, AttributeValue]] = {user_id: {} for user_id in log["user_id"].unique()}
+    check_users(users)
+    return users
+
+
+def check_users(users: Mapping[str, Mapping[str, AttributeValue]], path: Path | None = None) -> None:
+    """Raise InvalidDataset for the first user that is out of the contracts' limits; users stand in the file's order."""
+    for row, (user_id, attributes) in enumerate(users.items(), start=1):
+        violations = [*check_id("user_id", user_id), *check_attributes(attributes, "attributes")]
+        _refuse_violations(violations, f"{path}: row {row}" if path else f"user {user_id!r}")
+
+
+def check_items(items: Mapping[str, Item], path: Path | None = None) -> None:
+    """Raise InvalidDataset for the first item that is out of the contracts' limits; items stand in the file's order."""
+    for row, item in enumerate(items.values(), start=1):
+        _refuse_violations([*check_item(item)], f"{path}: row {row}" if path else f"item {item.item_id!r}")
+
+
+def scenario_named(name: str) -> Scenario:
+    """The scenario. Raises InvalidDataset when there is none of that name."""
+    try:
+        return load_scenario(name)
+    except UnknownScenario as error:
+        raise InvalidDataset(f"scenario: {error}; is {name!r}") from error
 
 
 def labels(dataset: Dataset) -> npt.NDArray[np.float32]:
@@ -148,3 +186,9 @@ def refuse_rows(wrong: pd.Series, rule: str, path: Path | None = None) -> None:
         where = f"{path}: " if path else ""
         row = int(wrong.to_numpy().argmax()) + 1
         raise InvalidDataset(f"{where}row {row}: {rule} ({int(wrong.sum())} rows break this)")
+
+
+def _refuse_violations(violations: Sequence[tuple[str, str]], place: str) -> None:
+    if violations:
+        field_name, rule = violations[0]
+        raise InvalidDataset(f"{place}: {field_name} {rule}")

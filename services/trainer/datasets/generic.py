@@ -27,6 +27,7 @@ interactions:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -35,14 +36,18 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from services.scenarios import Item
+from services.scenarios import Item, Scenario
 from services.scenarios.items import AttributeValue
 from services.trainer.datasets.dataset import (
     Dataset,
     DatasetSource,
     InvalidDataset,
     check_interactions,
+    check_items,
+    check_users,
     refuse_rows,
+    scenario_named,
+    users_of,
 )
 from services.trainer.datasets.tables import (
     TimeUnit,
@@ -53,6 +58,7 @@ from services.trainer.datasets.tables import (
     numbers_of,
     read_table,
     seconds_of,
+    texts_of,
 )
 
 
@@ -118,18 +124,20 @@ def load(source: DatasetSource) -> Dataset:
     source.check_options(())
     path = source.file()
     mapping = read_mapping(path)
-    folder = path.parent
+    folder, scenario = path.parent, scenario_named(mapping.scenario)
     items = _items(folder / mapping.items.file, mapping.items, mapping.scenario)
-    users = _users(folder / mapping.users.file, mapping.users) if mapping.users else {}
-    log = _interactions(folder / mapping.interactions.file, mapping.interactions)
-    return Dataset(mapping.name, mapping.scenario, items, users, check_interactions(log, items))
+    known = _users(folder / mapping.users.file, mapping.users) if mapping.users else None
+    log = _interactions(folder / mapping.interactions.file, mapping.interactions, scenario)
+    _refuse_unknown(folder, mapping, log, items, known)
+    users = users_of(log) if known is None else known
+    return Dataset(mapping.name, mapping.scenario, items, users, check_interactions(log, items, users))
 
 
 def read_mapping(path: Path) -> Mapping:
     """A mapping file. Raises InvalidDataset naming the field."""
     try:
         return Mapping.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidDataset(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise InvalidDataset(f"{path}: must be YAML: {error}") from error
@@ -141,15 +149,19 @@ def read_mapping(path: Path) -> Mapping:
 def _items(path: Path, mapping: ItemMapping, scenario: str) -> dict[str, Item]:
     table = read_table(path)
     ids, attributes = ids_of(table, path, mapping.id, unique=True), _attributes(table, path, mapping)
-    titles = column_of(table, path, mapping.title).map(clean_title)
+    titles = texts_of(table, path, mapping.title).map(clean_title)
     refuse_rows(titles == "", f"{mapping.title} must be a text", path)
-    return {i: Item(i, scenario, title, known) for i, title, known in zip(ids, titles, attributes, strict=True)}
+    items = {i: Item(i, scenario, title, known) for i, title, known in zip(ids, titles, attributes, strict=True)}
+    check_items(items, path)
+    return items
 
 
 def _users(path: Path, mapping: UserMapping) -> dict[str, dict[str, AttributeValue]]:
     table = read_table(path)
     ids = ids_of(table, path, mapping.id, unique=True)
-    return dict(zip(ids, _attributes(table, path, mapping), strict=True))
+    users = dict(zip(ids, _attributes(table, path, mapping), strict=True))
+    check_users(users, path)
+    return users
 
 
 def _attributes(table: pd.DataFrame, path: Path, mapping: UserMapping) -> list[dict[str, AttributeValue]]:
@@ -162,13 +174,13 @@ def _attributes(table: pd.DataFrame, path: Path, mapping: UserMapping) -> list[d
     return [{n: v for n, v in zip(columns, row, strict=True) if v is not None} for row in rows]
 
 
-def _interactions(path: Path, mapping: InteractionMapping) -> pd.DataFrame:
+def _interactions(path: Path, mapping: InteractionMapping, scenario: Scenario) -> pd.DataFrame:
     table = read_table(path)
     log = pd.DataFrame(
         {
             "user_id": ids_of(table, path, mapping.user),
             "item_id": ids_of(table, path, mapping.item),
-            "rating": numbers_of(table, path, mapping.rating) if mapping.rating else np.nan,
+            "rating": _ratings(table, path, mapping, scenario),
             "time": seconds_of(table, path, mapping.time, mapping.time_unit),
         }
     )
@@ -179,3 +191,26 @@ def _interactions(path: Path, mapping: InteractionMapping) -> pd.DataFrame:
     if mapping.sorted:
         refuse_rows(log["time"].diff() < 0, f"{mapping.time} must not be before the row above", path)
     return log
+
+
+def _ratings(table: pd.DataFrame, path: Path, mapping: InteractionMapping, scenario: Scenario) -> pd.Series:
+    if mapping.rating is None:
+        return pd.Series(np.nan, index=table.index)
+    ratings, lowest, highest = numbers_of(table, path, mapping.rating), scenario.minimum_rating, scenario.maximum_rating
+    if mapping.label is None:
+        refuse_rows(ratings.isna(), f"{mapping.rating} must have a value", path)
+    outside = ratings.notna() & ~ratings.between(lowest, highest)
+    rule = f"{mapping.rating} must be from {lowest:g} to {highest:g}, as in scenario {scenario.name}"
+    refuse_rows(outside, rule, path)
+    return ratings
+
+
+def _refuse_unknown(
+    folder: Path, mapping: Mapping, log: pd.DataFrame, items: dict[str, Item], users: Collection[str] | None
+) -> None:
+    path, wanted = folder / mapping.interactions.file, mapping.interactions
+    unknown = ~log["item_id"].isin(items.keys())
+    refuse_rows(unknown, f"{wanted.item} must be an item of {mapping.items.file}", path)
+    if mapping.users is not None and users is not None:
+        unknown = ~log["user_id"].isin(list(users))
+        refuse_rows(unknown, f"{wanted.user} must be a user of {mapping.users.file}", path)

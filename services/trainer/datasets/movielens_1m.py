@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from pathlib import Path
 
 import pandas as pd
 
 from services.scenarios import Item
 from services.scenarios.items import AttributeValue
-from services.trainer.datasets.dataset import Dataset, DatasetSource, InvalidDataset, check_interactions
+from services.trainer.datasets.dataset import (
+    Dataset,
+    DatasetSource,
+    InvalidDataset,
+    check_interactions,
+    check_items,
+    refuse_rows,
+)
 from services.trainer.datasets.movielens_100k import SCENARIO, readable_title
+from services.trainer.datasets.tables import ids_of, numbers_of, seconds_of
 
 AGES = {1: "under 18", 18: "18 to 24", 25: "25 to 34", 35: "35 to 44", 45: "45 to 49", 50: "50 to 55", 56: "56 or more"}
 OCCUPATIONS = (
@@ -30,16 +39,38 @@ NOTE = re.compile(r"\s*\([^)]*\)")  # a writer's share in the work: "(screenplay
 
 
 def load(source: DatasetSource) -> Dataset:
-    """The dataset of `source.path`, a folder. Raises InvalidDataset naming file, row and what was expected."""
+    """The dataset of the source's one folder. Raises InvalidDataset naming file, row and what was expected."""
     source.check_options(())
     folder = source.folder()
-    films = _read(folder / "movies.dat", ["item_id", "title", "genres"])
-    viewers = _read(folder / "users.dat", ["user_id", "gender", "age", "occupation", "postcode"])
-    ratings = _read(_ratings_file(folder), ["user_id", "item_id", "rating", "time"])
-    facts = _facts(folder / "movies_extrainfos.dat")
-    items = {i: _film(i, title, genres, facts) for i, title, genres in films.to_numpy().tolist()}
-    users = {u: _viewer(gender, age, occupation) for u, gender, age, occupation, _ in viewers.to_numpy().tolist()}
-    return Dataset("movielens-1m", SCENARIO, items, users, check_interactions(_numbers(ratings), items))
+    items, users, path = _films(folder), _viewers(folder / "users.dat"), _ratings_file(folder)
+    return Dataset("movielens-1m", SCENARIO, items, users, check_interactions(_ratings(path), items, users, path))
+
+
+def _films(folder: Path) -> dict[str, Item]:
+    path, facts = folder / "movies.dat", _facts(folder / "movies_extrainfos.dat")
+    films = _read(path, ["item_id", "title", "genres"])
+    ids = ids_of(films, path, "item_id", unique=True)
+    rows = zip(ids, films["title"], films["genres"], strict=True)
+    items = {item_id: _film(item_id, title, genres, facts) for item_id, title, genres in rows}
+    check_items(items, path)
+    return items
+
+
+def _viewers(path: Path) -> dict[str, dict[str, AttributeValue]]:
+    viewers = _read(path, ["user_id", "gender", "age", "occupation", "postcode"])
+    ids = ids_of(viewers, path, "user_id", unique=True)
+    for column, codes in {"gender": "FM", "age": AGES, "occupation": range(len(OCCUPATIONS))}.items():
+        known = [str(code) for code in codes]
+        refuse_rows(~viewers[column].isin(known), f"{column} must be one of {', '.join(known)}", path)
+    rows = zip(ids, viewers["gender"], viewers["age"], viewers["occupation"], strict=True)
+    return {user_id: _viewer(*known) for user_id, *known in rows}
+
+
+def _ratings(path: Path) -> pd.DataFrame:
+    ratings = _read(path, ["user_id", "item_id", "rating", "time"])
+    numbers = numbers_of(ratings, path, "rating")
+    refuse_rows(~numbers.isin(range(1, 6)), "rating must be 1, 2, 3, 4 or 5", path)
+    return ratings.assign(rating=numbers, time=seconds_of(ratings, path, "time", "s"))
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -48,17 +79,13 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         with opener(path, "rt", encoding="latin-1") as file:
             lines = pd.Series(file.read().rstrip("\n").split("\n"), dtype=str)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidDataset(f"{path}: cannot be read: {error}") from error
     if not lines.iloc[0]:
         raise InvalidDataset(f"{path}: is empty")
     parts = lines.str.split("::", expand=True)
     wrong = lines.str.count("::") != len(columns) - 1
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax()) + 1
-        raise InvalidDataset(
-            f"{path}: row {row}: must have {len(columns)} values separated by '::' ({', '.join(columns)})"
-        )
+    refuse_rows(wrong, f"must have {len(columns)} values separated by '::' ({', '.join(columns)})", path)
     return parts.set_axis(columns, axis=1)
 
 
@@ -69,16 +96,6 @@ def _ratings_file(folder: Path) -> Path:
             f"{folder}: must hold ratings.dat, or one other file ratings*.dat; has {len(found)} of them"
         )
     return found[0]
-
-
-def _numbers(ratings: pd.DataFrame) -> pd.DataFrame:
-    for column in ("rating", "time"):
-        numbers = pd.to_numeric(ratings[column], errors="coerce")
-        if numbers.isna().any():
-            row = int(numbers.isna().to_numpy().argmax())
-            raise InvalidDataset(f"ratings: row {row + 1}: {column} must be a number, is {ratings[column].iloc[row]!r}")
-        ratings = ratings.assign(**{column: numbers})
-    return ratings
 
 
 def _facts(path: Path) -> dict[str, dict[str, AttributeValue]]:

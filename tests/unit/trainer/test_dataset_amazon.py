@@ -106,6 +106,60 @@ def test_an_item_without_a_title_is_called_by_what_is_known(tmp_path: Path, revi
     assert items["B000000002"].title == "Item B000000002"
 
 
+@pytest.mark.parametrize(
+    ("record", "title"),
+    [
+        ({"title": "<script>var x = new Date().getTime();</script>", "brand": "Maker"}, "Maker"),
+        ({"title": "Chess " * 40}, ("Chess " * 40)[:149].rstrip() + "…"),
+        ({"title": "", "description": ["A <b>board</b>", "of oak."]}, "A board of oak."),
+    ],
+)
+def test_a_title_is_one_line_of_at_most_150_characters(
+    tmp_path: Path, reviews: Path, record: dict[str, object], title: str
+) -> None:
+    """A script that the crawl took for a title is none."""
+    (tmp_path / "meta.json").write_text(json_lines([{"asin": "B000000001", **record}]))
+    assert load(reviews, tmp_path / "meta.json").items["B000000001"].title == title
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"brand": "Visit Amazon's Ann Field Page"},
+        {"brand": "by\n    \n    Ann Field"},
+        {"store": "Ann Field (Author)"},
+        {"store": "Some shop", "author": {"name": "Ann Field", "about": []}},
+    ],
+)
+def test_an_author_is_found_in_every_notation(tmp_path: Path, reviews: Path, record: dict[str, object]) -> None:
+    """Without the words of the page around the name."""
+    (tmp_path / "meta.json").write_text(json_lines([{"asin": "B000000001", "title": "A", **record}]))
+    items = load(reviews, tmp_path / "meta.json", scenario="books").items
+    assert items["B000000001"].attributes["author"] == "Ann Field"
+
+
+def test_a_review_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    """By user, item and time: the first rating stands."""
+    (tmp_path / "reviews.json").write_text(json_lines([*OLD, {**OLD[0], "overall": 1.0}]))
+    assert log_of(load(tmp_path)) == LOG
+
+
+def test_metadata_of_other_items_is_passed_over(tmp_path: Path, reviews: Path) -> None:
+    """Most of a category's lines are: not even a broken one stops the import."""
+    lines = ['{"asin": "B999999999", "title": ', json.dumps({"asin": "B000000001", "title": "A"})]
+    (tmp_path / "meta.json").write_text("\n".join(lines[::-1]))
+    assert set(load(reviews, tmp_path / "meta.json").items) == {f"B{n:09d}" for n in (1, 2, 3)}
+
+
+def test_an_archive_must_hold_one_file(tmp_path: Path) -> None:
+    """Nobody could say which one was meant."""
+    with zipfile.ZipFile(tmp_path / "reviews.zip", "w") as archive:
+        for name in ("a.json", "b.json"):
+            archive.writestr(name, json_lines(OLD))
+    with pytest.raises(InvalidDataset, match=r"reviews\.zip: must hold one file, holds 2"):
+        load(tmp_path)
+
+
 def test_in_another_scenario_a_brand_has_another_name(tmp_path: Path, reviews: Path) -> None:
     """Of a book it is the author."""
     (tmp_path / "meta.json").write_text(json_lines([{"asin": "B000000001", "title": "A", "brand": "By Someone"}]))
@@ -134,6 +188,15 @@ def test_a_core_is_taken_until_all_that_are_left_have_it(tmp_path: Path) -> None
         (json_lines([{**OLD[0], "overall": "good"}]), {}, "row 1: overall must be a number, is 'good'"),
         (json_lines([{**OLD[0], "unixReviewTime": 10**12}]), {}, "row 1: unixReviewTime must lie in 1970 to 2099"),
         ("a,b\n", {}, "must be JSON, or user, item, rating and time"),
+        ("A1,A2,5.0,1400000000\n", {}, "separated by commas, one an ASIN or ISBN"),
+        (
+            "user_id,parent_asin,rating,timestamp\n1,2,3,4,5\n",
+            {},
+            "row 1: must have as many values as there are",
+        ),
+        (json_lines([{**OLD[0], "asin": None}]), {}, "row 1: asin must have a value"),
+        (json_lines([{**OLD[0], "overall": float("inf")}]), {}, "row 1: rating must be a finite number"),
+        (json_lines(OLD), {"scenario": "nowhere"}, "scenario: must be one of: .*; is 'nowhere'"),
         (json_lines(OLD), {"item_core": "9"}, "no reviews are left with user_core=0 and item_core=9"),
         (json_lines(OLD), {"item_core": "many"}, "item_core must be a whole number, is 'many'"),
         (json_lines(OLD), {"core": "2"}, "--option: must be one of scenario, user_core, item_core, is 'core'"),
@@ -150,6 +213,6 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: str, options: dict[str,
 def test_a_second_file_of_reviews_is_refused(tmp_path: Path, reviews: Path) -> None:
     """A folder is read whole, and two logs would be a mistake."""
     (tmp_path / "more.json").write_text(json_lines(OLD))
-    with pytest.raises(InvalidDataset, match="holds reviews, and so does another file"):
+    with pytest.raises(InvalidDataset, match=r"holds reviews, and so does .*: give one file"):
         load(tmp_path)
     assert reviews.exists()

@@ -6,13 +6,19 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
+from feature_repo.store import source_path
+from services.cli.output import BadInput
+from services.cli.settings import CliSettings
+from services.cli.training_steps import load_dataset
 from services.scenarios import load_scenario
 from services.trainer.columns import columns_of, sample_rows
 from services.trainer.datasets import DATASETS, Dataset, DatasetSource, labels
-from services.trainer.datasets.dataset import COLUMNS, InvalidDataset
+from services.trainer.datasets.dataset import COLUMNS, InvalidDataset, check_items, check_users
+from services.trainer.offline_store import load_catalogue
 
 
 def movielens_1m(folder: Path) -> DatasetSource:
@@ -67,6 +73,7 @@ class TestDatasets:
         }  # fmt: skip
         assert log["time"].is_monotonic_increasing
         assert set(log["item_id"]) <= set(dataset.items)
+        assert set(log["user_id"]) <= set(dataset.users)
 
     def test_items_are_of_the_datasets_scenario_and_have_its_fields(self, dataset: Dataset) -> None:
         """A title each, and a value for every model field, empty where it is unknown."""
@@ -83,8 +90,54 @@ class TestDatasets:
         assert len(user_ids) == dataset.interactions["user_id"].nunique()
         assert len(sample_rows(columns)) < len(dataset.interactions)
 
+    def test_items_and_users_keep_the_contracts_limits(self, dataset: Dataset) -> None:
+        """No service will refuse them later."""
+        check_items(dataset.items)
+        check_users(dataset.users)
+
     def test_an_unknown_option_is_refused(self, name: str, tmp_path: Path) -> None:
         """A typing error must not be passed over."""
         source = SOURCES[name](tmp_path)
         with pytest.raises(InvalidDataset, match="--option: must be one of"):
             DATASETS[name](DatasetSource(source.paths, {"scenaro": "movies"}))
+
+
+@pytest.mark.parametrize("name", ["movielens-1m", "amazon", "generic"])
+def test_a_dataset_that_is_not_fetched_needs_a_path(name: str) -> None:
+    """The message says which."""
+    with pytest.raises(InvalidDataset, match="--path: must"):
+        DATASETS[name](DatasetSource())
+
+
+def test_a_dataset_that_is_fetched_takes_no_path(tmp_path: Path) -> None:
+    """It would be passed over."""
+    with pytest.raises(InvalidDataset, match="--path: this dataset is fetched"):
+        DATASETS["movielens-100k"](DatasetSource((tmp_path,)))
+
+
+@pytest.mark.parametrize("name", ["amazon", "generic"])
+def test_a_dataset_without_a_file_of_users_can_be_stored(name: str, tmp_path: Path) -> None:
+    """Feast takes a row for every user, also for those of whom nothing is known."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    dataset = DATASETS[name](SOURCES[name](folder))
+    load_catalogue(dataset, tmp_path / "features")
+    stored = pd.read_parquet(source_path(tmp_path / "features", "user_profile"))
+    assert stored["user_id"].tolist() == sorted(set(dataset.interactions["user_id"]))
+
+
+@pytest.mark.parametrize(
+    "broken", [{"scenario": "nowhere"}, {"items": {"file": "gone.csv", "id": "id", "title": "name"}}], ids=list
+)
+def test_what_was_stored_stays_when_an_import_is_refused(tmp_path: Path, broken: dict[str, object]) -> None:
+    """Nothing is replaced before all has been read."""
+    path = generic(tmp_path).paths[0]
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **broken}))
+    settings = CliSettings(home=tmp_path / "home")
+    stored = settings.feature_directory / "offline" / "item_profile.parquet"
+    stored.parent.mkdir(parents=True)
+    stored.write_text("what was there")
+    with pytest.raises(BadInput):
+        load_dataset(settings, "generic", DatasetSource((path,)), 0)
+    assert stored.read_text() == "what was there"
+    assert not settings.dataset_file.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,9 @@ def test_three_files_of_three_formats_become_one_dataset(folder: Path) -> None:
 
 
 def test_the_file_of_users_may_be_left_out(folder: Path) -> None:
-    """They have no attributes then."""
+    """Those of the log are known, without attributes."""
     (folder / "shop.yaml").write_text(yaml.safe_dump({k: v for k, v in MAPPING.items() if k != "users"}))
-    assert load(folder).users == {}
+    assert load(folder).users == {"u1": {}, "u2": {}}
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,7 @@ def test_the_file_of_users_may_be_left_out(folder: Path) -> None:
         ("s", [1_000_000_030, 1_000_000_010, 1_000_000_020]),
         ("ms", [1_000_000_030_500, 1_000_000_010_000, 1_000_000_020_000]),
         ("iso8601", ["2001-09-09T01:47:10Z", "2001-09-09T03:46:50+02:00", "2001-09-09 01:47:00"]),
+        ("iso8601", pd.to_datetime([1_000_000_030, 1_000_000_010, 1_000_000_020], unit="s")),
     ],
 )
 def test_times_of_every_unit_become_whole_seconds_of_utc(folder: Path, unit: str, values: list[object]) -> None:
@@ -112,11 +114,14 @@ def test_labels_may_stand_in_the_place_of_ratings(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("log", "mapping", "words"),
     [
-        ({"stars": [1.0, np.nan, 2.0]}, {}, "row 2: rating must have a value"),
+        ({"stars": [1.0, np.nan, 2.0]}, {}, r"log\.parquet: row 2: stars must have a value"),
+        ({"stars": [1.0, 2.0, 7.0]}, {}, "row 3: stars must be from 1 to 5, as in scenario movies"),
+        ({"customer": ["u1", "u9", "u9"]}, {}, r"row 2: customer must be a user of users\.csv \(2 rows"),
+        ({"at": [1_400_000_000] * 3}, {"time_unit": "ms"}, "at lies in 1970 as a whole: is its unit s and not ms"),
         ({"stars": ["1", "good", "2"]}, {}, r"log\.parquet: row 2: stars must be a number, is 'good'"),
         ({"at": [10**12, 10, 20]}, {}, "row 1: at must lie in 1970 to 2099: is its unit s"),
         ({"at": ["soon", "2001-01-01", "2001-01-01"]}, {"time_unit": "iso8601"}, "row 1: at must be an ISO 8601 time"),
-        ({"sku": [1, 7, 2]}, {}, "item_id must be an item of the catalogue"),
+        ({"sku": [1, 7, 2]}, {}, r"log\.parquet: row 2: sku must be an item of items\.jsonl"),
         ({}, {"sorted": True}, r"row 2: at must not be before the row above \(1 rows"),
         ({}, {"time": "when"}, "there is no column 'when'; there are customer, sku, stars, at"),
         ({"clicked": [0, 2, 1]}, {"label": "clicked"}, "row 2: clicked must be 0 or 1"),
@@ -149,3 +154,51 @@ def test_an_item_without_a_title_is_named(folder: Path) -> None:
     (folder / "items.jsonl").write_text(json.dumps({"sku": 1, "name": " ", "kinds": "", "made": 1, "maker": ""}))
     with pytest.raises(InvalidDataset, match="row 1: name must be a text"):
         load(folder)
+
+
+def test_a_broken_line_of_json_is_named(folder: Path) -> None:
+    """The first of them, and how many there are."""
+    lines = (folder / "items.jsonl").read_text().splitlines()
+    (folder / "items.jsonl").write_text("\n".join([lines[0], "{broken", "[1]", lines[1]]))
+    with pytest.raises(InvalidDataset, match=r"items\.jsonl: row 2: must be a JSON object \(2 rows"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("customer,age\nu1,31,7\nu2,3,8\n", "must have as many values as there are columns"),
+        ("customer,age\nu1,31\nu2,3,8\n", "line 3"),
+        ("customer,age\nu1,old\nu2,3\n", r"row 1: age must be a number, is 'old'"),
+        ("customer,age\nu1,inf\nu2,3\n", r"row 1: attributes\['age'\] must be a finite number"),
+        ("customer,age\n", "is empty"),
+        ("", "cannot be read as"),
+    ],
+)
+def test_a_wrong_csv_is_named(folder: Path, content: str, words: str) -> None:
+    """By row or line."""
+    (folder / "users.csv").write_text(content)
+    with pytest.raises(InvalidDataset, match=r"users\.csv: .*" + words):
+        load(folder)
+
+
+def test_a_cut_file_is_named(folder: Path) -> None:
+    """A download that was broken off."""
+    (folder / "users.csv.gz").write_bytes(gzip.compress(b"customer,age\nu1,31\n" * 99)[:40])
+    write_mapping(folder, "users", file="users.csv.gz")
+    with pytest.raises(InvalidDataset, match=r"users\.csv\.gz: cannot be read"):
+        load(folder)
+
+
+def test_titles_that_are_numbers_are_titles(folder: Path) -> None:
+    """In JSON and Parquet they come as numbers."""
+    items = [{"sku": sku, "name": 1984, "kinds": "", "made": 1, "maker": ""} for sku in (1, 2)]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+    assert load(folder).items["2"].title == "1984"
+
+
+def test_dates_without_a_time_begin_at_midnight_of_utc(folder: Path) -> None:
+    """As ISO 8601 allows."""
+    write_log(folder, at=["2001-09-09", "2001-09-10", "2001-09-11T00:00Z"])
+    write_mapping(folder, time_unit="iso8601")
+    assert load(folder).interactions["time"].diff().tolist()[1:] == [86_400, 86_400]
