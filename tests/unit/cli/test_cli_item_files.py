@@ -34,7 +34,7 @@ def test_items_are_read_as_they_were_written(tmp_path: Path) -> None:
         (b'{"item_id": "2", "scenario": "movies", "title": "A", "colour": "red"}', "unknown field 'colour'"),
         (b'{"item_id": "2", "scenario": "movies"}', "title: must be given"),
         (b'{"item_id": 2, "scenario": "movies", "title": "A"}', "item_id: must be text, is int"),
-        (b'{"item_id": "2", "scenario": "cooking", "title": "A"}', "scenario: must be one of: movies"),
+        (b'{"item_id": "2", "scenario": "cooking", "title": "A"}', "scenario: must be one of: apps, books, movies"),
         (b'{"item_id": "", "scenario": "movies", "title": "A"}', "item.item_id: must have 1 to 128 bytes"),
         (b'{"item_id": "2", "scenario": "movies", "title": "A", "attributes": {"x": NaN}}', "must be a finite number"),
         (
