@@ -2,7 +2,7 @@
 
 The folder holds GroupLens' files, which their terms do not allow to pass on: `ratings.dat` (or one other file
 `ratings*.dat`, also .gz, with a part of its lines), `movies.dat`, `users.dat`. A file `movies_extrainfos.dat` beside
-them, with id, title, year, certificate, release date, genres, director, writers, cast and plot, adds facts.
+them (UTF-8), with id, title, year, certificate, release date, genres, director, writers, cast and plot, adds facts.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ OCCUPATIONS = (
     "writer",
 )  # fmt: skip
 FACTS = ("certificate", "release_date", "more_genres", "director", "writers", "cast", "plot")
+UNKNOWN = ("", "N/A", "UNRATED")
 NOTE = re.compile(r"\s*\([^)]*\)")  # a writer's share in the work: "(screenplay)"
 
 
@@ -73,13 +74,13 @@ def _ratings(path: Path) -> pd.DataFrame:
     return ratings.assign(rating=numbers, time=seconds_of(ratings, path, "time", "s"))
 
 
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read(path: Path, columns: list[str], encoding: str = "latin-1") -> pd.DataFrame:
     """The `::`-separated columns of a file, as text."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="latin-1") as file:
+        with opener(path, "rt", encoding=encoding) as file:
             lines = pd.Series(file.read().rstrip("\n").split("\n"), dtype=str)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InvalidDataset(f"{path}: cannot be read: {error}") from error
     if not lines.iloc[0]:
         raise InvalidDataset(f"{path}: is empty")
@@ -101,22 +102,22 @@ def _ratings_file(folder: Path) -> Path:
 def _facts(path: Path) -> dict[str, dict[str, AttributeValue]]:
     if not path.exists():
         return {}
-    table = _read(path, ["item_id", "title", "year", *FACTS, "link"])
-    rows = table[["item_id", "release_date", "director", "writers", "cast", "plot"]].to_numpy().tolist()
-    return {item_id: _known(date, people, plot.strip()) for item_id, date, *people, plot in rows}
+    table = _read(path, ["item_id", "title", "year", *FACTS, "link"], encoding="utf-8")
+    rows = table[["item_id", "certificate", "release_date", "plot", "director", "writers", "cast"]].to_numpy().tolist()
+    return {item_id: _known(texts, people) for item_id, *texts, people in ((*r[:4], r[4:]) for r in rows)}
 
 
-def _known(date: str, people: list[str], plot: str) -> dict[str, AttributeValue]:
+def _known(texts: list[str], people: list[str]) -> dict[str, AttributeValue]:
+    certificate, release_date, plot = (" ".join(text.split()) for text in texts)
     director, writers, cast = (_names(names) for names in people)
     known: dict[str, AttributeValue] = {"director": director, "writers": writers, "cast": cast}
-    known |= {"release_date": date, "plot": plot}
-    return {name: value for name, value in known.items() if value and value != "N/A"}
+    known |= {"certificate": certificate, "release_date": release_date, "plot": plot}
+    return {name: value for name, value in known.items() if value and value not in UNKNOWN}
 
 
 def _names(text: str) -> list[str]:
-    return list(
-        dict.fromkeys(NOTE.sub("", name).strip() for name in text.split(",") if name.strip() not in {"", "N/A"})
-    )
+    without_notes = NOTE.sub("", text)  # first: a note may hold commas
+    return list(dict.fromkeys(name for part in without_notes.split(",") if (name := part.strip()) not in UNKNOWN))
 
 
 def _film(item_id: str, raw_title: str, genres: str, facts: dict[str, dict[str, AttributeValue]]) -> Item:

@@ -14,9 +14,9 @@ FILMS = "7::Night Crossing, The (1994)::Drama|War\n8::Café Lumen (1950)::Comedy
 VIEWERS = "1::F::1::10::00001\n2::M::56::0::00002\n"
 RATINGS = "1::7::5::978300760\n1::8::2::978300000\n2::7::3::978300760\n2::8::4::978300760\n"
 FACTS = (
-    "7::Night Crossing::1994::PG::01 Feb 1994::Drama, War::Ann Field, Bo Hill::Ann Field (screenplay), Ann Field::"
-    "Cy Moor::Two  friends leave.::N/A\n"
-    "8::Lumen::1950::N/A::N/A::Comedy::N/A::N/A::N/A::N/A::N/A\n"
+    "7::Night Crossing::1994::PG::01 Feb 1994::Drama, War::Ann Field, Bo Hill::"
+    'Ann Field (play "One, Two"), Ann Field::Zoé Moor::Two  friends leave.::N/A\n'
+    "8::Lumen::1950::UNRATED::N/A::Comedy::N/A::N/A::N/A::N/A::N/A\n"
 )
 
 
@@ -54,12 +54,13 @@ def test_films_and_viewers_are_told_in_words(folder: Path) -> None:
 
 def test_facts_of_another_file_become_attributes(folder: Path) -> None:
     """People as lists, each once; what is not available is left out."""
-    (folder / "movies_extrainfos.dat").write_text(FACTS)
+    (folder / "movies_extrainfos.dat").write_text(FACTS, encoding="utf-8")
     items = load(folder).items
-    assert {
-        "director": ["Ann Field", "Bo Hill"], "writers": ["Ann Field"], "cast": ["Cy Moor"],
-        "release_date": "01 Feb 1994",
-    }.items() <= items["7"].attributes.items()  # fmt: skip
+    assert items["7"].attributes == {
+        "director": ["Ann Field", "Bo Hill"], "writers": ["Ann Field"], "cast": ["Zoé Moor"],
+        "certificate": "PG", "release_date": "01 Feb 1994", "plot": "Two friends leave.",
+        "genres": ["Drama", "War"], "year": 1994,
+    }  # fmt: skip
     assert items["8"].attributes == {"genres": ["Comedy"], "year": 1950}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import pandas as pd
@@ -97,77 +96,6 @@ class TestCheckInteractions:
         """Its features would be missing."""
         with pytest.raises(InvalidDataset, match="row 1: item_id must be an item of the catalogue"):
             check_interactions(self.table(item_id=["z", "a"]), ITEMS)
-
-
-class TestMovieLens1M:
-    """GroupLens' original files, from the user's folder."""
-
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        """Three films and two viewers, written as GroupLens writes them."""
-        (tmp_path / "movies.dat").write_bytes(
-            "7::Caf\u00e9, The (1994)::Drama|Comedy\n8::Second (1950)::War\n".encode("latin-1")
-        )
-        (tmp_path / "users.dat").write_text("1::F::1::10::48067\n2::M::56::0::70072\n")
-        (tmp_path / "ratings.dat").write_text("1::7::5::978300760\n1::8::2::978300000\n2::7::3::978300760\n")
-        return tmp_path
-
-    def load(self, *paths: Path) -> Dataset:
-        return DATASETS["movielens-1m"](DatasetSource(paths))
-
-    def test_the_three_files_become_items_users_and_interactions(self, folder: Path) -> None:
-        """In order of time, ages and occupations in words, the unstated occupation left out."""
-        dataset = self.load(folder)
-        assert dataset.items["7"].title == "The Caf\u00e9 (1994)"
-        assert dataset.items["7"].attributes == {"genres": ["Drama", "Comedy"], "year": 1994}
-        assert dataset.users == {
-            "1": {"gender": "female", "age": "under 18", "occupation": "pupil"},
-            "2": {"gender": "male", "age": "56 or more"},
-        }
-        assert dataset.interactions["item_id"].tolist() == ["8", "7", "7"]
-
-    def test_a_part_of_the_ratings_may_come_compressed_under_another_name(self, folder: Path) -> None:
-        """As long as it is the only one."""
-        (folder / "ratings_part.dat.gz").write_bytes(gzip.compress((folder / "ratings.dat").read_bytes()))
-        (folder / "ratings.dat").unlink()
-        assert len(self.load(folder).interactions) == 3
-
-    def test_more_facts_beside_the_films_become_attributes(self, folder: Path) -> None:
-        """Names without their share in the work, what is not known left out."""
-        line = "7::The Caf\u00e9::1994::PG::01 Jan 1994::Drama::A. Maker::A. Writer (novel), B. Writer::N/A::Two meet.::http://x"
-        (folder / "movies_extrainfos.dat").write_bytes(line.encode("latin-1"))
-        attributes = self.load(folder).items["7"].attributes
-        assert attributes["writers"] == ["A. Writer", "B. Writer"]
-        assert (attributes["director"], attributes["plot"]) == (["A. Maker"], "Two meet.")
-        assert "cast" not in attributes
-
-    @pytest.mark.parametrize(
-        ("file", "content", "words"),
-        [
-            ("movies.dat", "7::The Film (1994)\n", r"movies\.dat: row 1: must have 3 values separated by '::'"),
-            ("ratings.dat", "1::7::5::978300760\n1::7::five::1\n", "row 2: rating must be a number, is 'five'"),
-            ("ratings.dat", "1::9::5::978300760\n", "row 1: item_id must be an item of the catalogue"),
-            ("users.dat", "", r"users\.dat: is empty"),
-        ],
-    )
-    def test_a_broken_file_is_named_with_its_row(self, folder: Path, file: str, content: str, words: str) -> None:
-        """And with what was expected."""
-        (folder / file).write_text(content)
-        with pytest.raises(InvalidDataset, match=words):
-            self.load(folder)
-
-    def test_a_missing_folder_or_file_is_named(self, folder: Path) -> None:
-        """What there must be, and what there is."""
-        with pytest.raises(InvalidDataset, match="--path: must be the one folder"):
-            self.load()
-        (folder / "users.dat").unlink()
-        with pytest.raises(InvalidDataset, match=r"users\.dat: cannot be read"):
-            self.load(folder)
-        (folder / "ratings_more.dat").write_text("")
-        (folder / "ratings.dat").rename(folder / "ratings_some.dat")
-        (folder / "users.dat").write_text("1::F::1::10::48067\n")
-        with pytest.raises(InvalidDataset, match="one other file"):
-            self.load(folder)
 
 
 def test_a_dataset_that_is_fetched_takes_no_files(tmp_path: Path) -> None:
