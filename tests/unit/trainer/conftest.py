@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from services.scenarios import Item
 from services.trainer.bulk_knowledge import KnowledgeRow
@@ -17,6 +18,12 @@ from tests.knowledge_samples import sample_knowledge
 USERS, ITEMS, WIDTH = 40, 300, 16
 GENRES = ("Action", "Comedy", "Drama", "Horror")
 START = 880_000_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks this small train slower on two, and far slower where the cores have other work."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
