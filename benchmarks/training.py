@@ -161,8 +161,10 @@ def _measure(material: Material, folder: Path, arguments: argparse.Namespace) ->
     for seed in range(1, arguments.rounds + 1):
         for name in NETWORKS:
             for side in SIDES:
-                runs[name, side].append(_run(material, folder, name, side, seed, arguments))
-        print(f"round {seed} of {arguments.rounds} done", file=sys.stderr)
+                run = _run(material, folder, name, side, seed, arguments)
+                runs[name, side].append(run)
+                rates = ", ".join(f"{rate:,.0f}" for rate in run.rates)
+                print(f"round {seed}, {name}, {side}: {rates} samples/s, AUC {run.auc:.4f}", file=sys.stderr)
     return runs
 
 
