@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ def generate() -> None:
     outputs = [f"--{kind}={GENERATED}" for kind in ("python_out", "pyi_out", "grpc_python_out")]
     contracts = sorted(str(path) for path in PROTOS.glob("loreline/*/v1/*.proto"))
     includes = [f"-I{PROTOS}", f"-I{resources.files('grpc_tools') / '_proto'}"]
-    typed = [f"--mypy_grpc_out=quiet:{GENERATED}"]
+    plugin = Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy_grpc"  # beside this Python, activated or not
+    named = [f"--plugin={plugin}"] if plugin.exists() else []
+    typed = [*named, f"--mypy_grpc_out=quiet:{GENERATED}"]
     if protoc.main(["protoc", *includes, *outputs, *typed, *contracts]) != 0:
         raise RuntimeError("protoc failed: its message stands above")
     for folder in GENERATED.glob("loreline/*/v1"):
