@@ -1,20 +1,28 @@
 """Typed Python clients of the Loreline services: plain types and NumPy in and out, deadlines on every call.
 
 with RankingClient("127.0.0.1:50055") as ranking:
-ranked = ranking.rank("42", "movies", ["1", "2", "3"])
+    ranked = ranking.rank("42", "movies", ["1", "2", "3"])
+
+async with AsyncRankingClient("127.0.0.1:50055") as ranking:
+    ranked = await ranking.rank("42", "movies", ["1", "2", "3"])
 """
 
-from loreline.client.channel import is_serving
-from loreline.client.embedding import EmbeddingClient, Encoded
+from loreline.client.active_vectors import adapt_for_all
+from loreline.client.channel import ClientOptions, is_serving
+from loreline.client.embedding import AsyncEmbeddingClient, EmbeddingClient
+from loreline.client.embedding_calls import Encoded
 from loreline.client.errors import (
     ClientError,
+    DeadlineExceededError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    OverloadedError,
     ServiceUnavailableError,
 )
-from loreline.client.features import (
-    FeaturesClient,
+from loreline.client.feature_messages import pack_item, pack_user, unpack_item, unpack_user
+from loreline.client.feature_types import (
+    Interaction,
     ItemBatch,
     ItemDescription,
     KnowledgePage,
@@ -22,25 +30,35 @@ from loreline.client.features import (
     PackedItem,
     PackedUser,
     Stamp,
+    StoredSubject,
+    UserDescription,
     UserFeatures,
     WatchBatch,
-    pack_item,
-    pack_user,
-    unpack_item,
-    unpack_user,
 )
-from loreline.client.knowledge import Answer, ElicitedFactors, Failure, KnowledgeClient
-from loreline.client.ranking import Ranked, RankingClient
+from loreline.client.features import AsyncFeaturesClient, FeaturesClient
+from loreline.client.knowledge import AsyncKnowledgeClient, KnowledgeClient
+from loreline.client.knowledge_calls import Answer, ElicitedFactors, Failure, Suspect
+from loreline.client.messages import Record
+from loreline.client.ranking import AsyncRankingClient, RankingClient
+from loreline.client.ranking_calls import Explanation, Ranked, RankRequest, Recommended
 
 __all__ = [
     "Answer",
+    "AsyncEmbeddingClient",
+    "AsyncFeaturesClient",
+    "AsyncKnowledgeClient",
+    "AsyncRankingClient",
     "ClientError",
+    "ClientOptions",
+    "DeadlineExceededError",
     "ElicitedFactors",
     "EmbeddingClient",
     "Encoded",
+    "Explanation",
     "FailedPreconditionError",
     "Failure",
     "FeaturesClient",
+    "Interaction",
     "InvalidArgumentError",
     "ItemBatch",
     "ItemDescription",
@@ -48,14 +66,22 @@ __all__ = [
     "KnowledgePage",
     "KnowledgeVectors",
     "NotFoundError",
+    "OverloadedError",
     "PackedItem",
     "PackedUser",
+    "RankRequest",
     "Ranked",
     "RankingClient",
+    "Recommended",
+    "Record",
     "ServiceUnavailableError",
     "Stamp",
+    "StoredSubject",
+    "Suspect",
+    "UserDescription",
     "UserFeatures",
     "WatchBatch",
+    "adapt_for_all",
     "is_serving",
     "pack_item",
     "pack_user",

@@ -1,52 +1,59 @@
-"""Channels with the retry policy that every client of ours shares: for calls, not for streams."""
+"""Channels with the options and the service config that every client of ours shares.
+
+`service_config.json` is read by clients in other languages too. It retries calls that may be repeated, with backoff,
+jitter (gRPC's own) and a budget, and spreads calls over all addresses of a name. It does not retry streams, since one
+whose server stops before its first answer would never be told of it, nor ElicitFactors, which pays a language model
+each time.
+"""
 
 from __future__ import annotations
 
-import json
-from types import TracebackType
-from typing import Self
+from dataclasses import dataclass
+from importlib import resources
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 MEBIBYTE = 1024 * 1024
-STREAMS = {
-    "loreline.features.v1.FeaturesService": ["ListKnowledge", "Watch"],
-    "loreline.knowledge.v1.KnowledgeService": [
-        "GenerateItemKnowledge",
-        "GenerateUserKnowledge",
-        "GenerateClusterKnowledge",
-    ],
-}
-SERVICE_CONFIG = {
-    "methodConfig": [
-        # no retries inside gRPC: a stream whose server stops before its first answer would never be told of it
-        {"name": [{"service": service, "method": method} for service in STREAMS for method in STREAMS[service]]},
-        {
-            "name": [{}],
-            "retryPolicy": {  # gRPC adds the jitter
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        },
+SERVICE_CONFIG = (resources.files("loreline.client") / "service_config.json").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class ClientOptions:
+    """How a client connects.
+
+    `connections` are opened to each address and used in turn; several reach several processes behind one port. While a
+    call runs, a peer that does not answer a ping every `keepalive_seconds` is given up. A read that has no answer after
+    `hedge_after_seconds` is sent once more, on the next connection, and the first answer counts; None sends none twice.
+    Raises ValueError for what is out of range.
+    """
+
+    connections: int = 1
+    keepalive_seconds: float = 20.0
+    hedge_after_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.connections < 1:
+            raise ValueError(f"connections: must be at least 1, is {self.connections}")
+        if self.keepalive_seconds <= 0:
+            raise ValueError(f"keepalive_seconds: must be more than 0, is {self.keepalive_seconds}")
+        if self.hedge_after_seconds is not None and self.hedge_after_seconds <= 0:
+            raise ValueError(f"hedge_after_seconds: must be more than 0 or None, is {self.hedge_after_seconds}")
+
+
+def channel_arguments(options: ClientOptions) -> list[tuple[str, str | int]]:
+    """GRPC's channel arguments. Opening a channel with them does not connect: the first call does."""
+    return [
+        ("grpc.service_config", SERVICE_CONFIG),
+        ("grpc.max_receive_message_length", 64 * MEBIBYTE),
+        ("grpc.max_send_message_length", 16 * MEBIBYTE),
+        ("grpc.max_reconnect_backoff_ms", 1000),  # a service that comes back is found again within a second
+        ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", int(options.keepalive_seconds * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(options.keepalive_seconds * 1000)),  # without it a ping may take a minute
+        ("grpc.http2.max_pings_without_data", 0),  # 0: no limit, for streams on which nothing comes for long
+        ("grpc.use_local_subchannel_pool", int(options.connections > 1)),  # otherwise channels share a connection
     ]
-}
-
-
-def open_channel(address: str) -> grpc.Channel:
-    """A channel to `address` (host:port). Opening does not connect: the first call does."""
-    return grpc.insecure_channel(
-        address,
-        options=[
-            ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-            ("grpc.max_receive_message_length", 64 * MEBIBYTE),
-            ("grpc.max_send_message_length", 16 * MEBIBYTE),
-            ("grpc.max_reconnect_backoff_ms", 1000),  # a service that comes back is found again within a second
-        ],
-    )
 
 
 def is_serving(address: str, service: str = "readiness", timeout_seconds: float = 1.0) -> bool:
@@ -58,23 +65,3 @@ def is_serving(address: str, service: str = "readiness", timeout_seconds: float 
         except grpc.RpcError:
             return False
     return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-class Client:
-    """One service's client: a channel and a default deadline. Safe to share between threads."""
-
-    def __init__(self, address: str, timeout_seconds: float) -> None:
-        self.address, self.timeout_seconds = address, timeout_seconds
-        self._channel = open_channel(address)
-
-    def close(self) -> None:
-        """Close the channel; running calls end with CANCELLED."""
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -1,58 +1,33 @@
-"""Client of loreline.embedding.v1."""
+"""Clients of loreline.embedding.v1."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
-
-from loreline.client.channel import Client
-from loreline.client.errors import client_errors
-from loreline.embedding.v1 import embedding_pb2, embedding_pb2_grpc
-
-_SUBJECTS: dict[str, embedding_pb2.Subject] = {
-    "item": embedding_pb2.SUBJECT_ITEM,
-    "user": embedding_pb2.SUBJECT_USER,
-}
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """float32 (N, K) unit vectors, the encoder's id, and how many texts were cut at the encoder's limit."""
-
-    vectors: npt.NDArray[np.float32]
-    encoder: str
-    truncated: int
+from loreline.client import embedding_calls as calls
+from loreline.client.asynchronous import AsyncClient, awaited
+from loreline.client.blocking import Client, blocking
+from loreline.client.channel import ClientOptions
+from loreline.embedding.v1 import embedding_pb2_grpc
 
 
 class EmbeddingClient(Client):
     """Asks the embedding service. `timeout_seconds` bounds one call."""
 
-    def __init__(self, address: str, timeout_seconds: float = 120.0) -> None:
-        super().__init__(address, timeout_seconds)
-        self._stub = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
+    def __init__(self, address: str, timeout_seconds: float = 120.0, options: ClientOptions | None = None) -> None:
+        super().__init__(embedding_pb2_grpc.EmbeddingServiceStub, address, timeout_seconds, options)
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """Encode 1 to 1,024 texts. Raises ClientError."""
-        with client_errors():
-            response = self._stub.Encode(embedding_pb2.EncodeRequest(texts=texts), timeout=self.timeout_seconds)
-        vectors = np.array(response.vectors, dtype=np.float32).reshape(len(texts), response.dimension)
-        return Encoded(vectors, response.encoder, response.truncated)
+    encode = blocking(calls.encode)
+    adapt = blocking(calls.adapt)
+    adapt_active = blocking(calls.adapt_active)
+    expert_weights = blocking(calls.expert_weights)
 
-    def adapt(
-        self, subject: Literal["item", "user"], vectors: npt.NDArray[np.float32], model_version: str = ""
-    ) -> tuple[npt.NDArray[np.float32], str]:
-        """Adapt (N, K) vectors; returns (N, A) float32 and the model version. Raises ClientError."""
-        request = embedding_pb2.AdaptRequest(
-            subject=_SUBJECTS[subject],
-            dimension=vectors.shape[1],
-            vectors=vectors.ravel(),
-            model_version=model_version,
-        )
-        with client_errors():
-            response = self._stub.Adapt(request, timeout=self.timeout_seconds)
-        augmented = np.array(response.vectors, dtype=np.float32).reshape(len(vectors), response.dimension)
-        return augmented, response.model_version
+
+class AsyncEmbeddingClient(AsyncClient):
+    """EmbeddingClient to be awaited."""
+
+    def __init__(self, address: str, timeout_seconds: float = 120.0, options: ClientOptions | None = None) -> None:
+        super().__init__(embedding_pb2_grpc.EmbeddingServiceStub, address, timeout_seconds, options)
+
+    encode = awaited(calls.encode)
+    adapt = awaited(calls.adapt)
+    adapt_active = awaited(calls.adapt_active)
+    expert_weights = awaited(calls.expert_weights)

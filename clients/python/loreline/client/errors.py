@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import grpc
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 
 class ClientError(Exception):
-    """A call failed. `code` is the gRPC status name, `violations` the (field, what was expected) pairs, if any."""
+    """A call failed. `code` is the gRPC status name, `violations` the (field, what was expected) pairs, if any.
 
-    def __init__(self, code: str, message: str, violations: list[tuple[str, str]]) -> None:
-        self.code, self.message, self.violations = code, message, violations
+    `reason` is an UPPER_SNAKE_CASE word, `retry_after_seconds` when a retry is welcome; both where the service says so.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        violations: Sequence[tuple[str, str]] = (),
+        reason: str = "",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        self.code, self.message, self.violations = code, message, list(violations)
+        self.reason, self.retry_after_seconds = reason, retry_after_seconds
         super().__init__(f"{code}: {message}")
 
 
@@ -34,13 +45,22 @@ class ServiceUnavailableError(ClientError):
     """The service did not answer in time, is overloaded or lacks a dependency; a retry may succeed."""
 
 
+class OverloadedError(ServiceUnavailableError):
+    """The service has too much to do; `retry_after_seconds` says when a retry is welcome."""
+
+
+class DeadlineExceededError(ServiceUnavailableError):
+    """The call's time was over; a write may have happened all the same."""
+
+
 _CLASSES: dict[str, type[ClientError]] = {
     "INVALID_ARGUMENT": InvalidArgumentError,
     "NOT_FOUND": NotFoundError,
     "FAILED_PRECONDITION": FailedPreconditionError,
     "UNAVAILABLE": ServiceUnavailableError,
-    "DEADLINE_EXCEEDED": ServiceUnavailableError,
-    "RESOURCE_EXHAUSTED": ServiceUnavailableError,
+    "DEADLINE_EXCEEDED": DeadlineExceededError,
+    "RESOURCE_EXHAUSTED": OverloadedError,
+    "CANCELLED": ServiceUnavailableError,  # dropped unread, or the client was closed: whoever cancels gets no RpcError
 }
 
 
@@ -50,15 +70,32 @@ def client_errors() -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        code = error.code().name
-        raise _CLASSES.get(code, ClientError)(code, error.details() or "", _violations(error)) from error
+        raise _error_class(error.code().name)(error.code().name, error.details() or "", *_details(error)) from error
 
 
-def _violations(error: grpc.RpcError) -> list[tuple[str, str]]:
+def client_error(code: str, message: str, violations: Sequence[tuple[str, str]] = ()) -> ClientError:
+    """The ClientError of a gRPC status name."""
+    return _error_class(code)(code, message, violations)
+
+
+def _error_class(code: str) -> type[ClientError]:
+    return _CLASSES.get(code, ClientError)
+
+
+def _details(error: grpc.RpcError) -> tuple[list[tuple[str, str]], str, float | None]:
+    """The violations, the reason, and the seconds to wait, of the google.rpc details that came with an error."""
+    request, info, retry = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    has_retry = False
+    for detail in _status_of(error).details:
+        has_retry = detail.Unpack(retry) or has_retry
+        detail.Unpack(request)
+        detail.Unpack(info)
+    violations = [(violation.field, violation.description) for violation in request.field_violations]
+    return violations, info.reason, retry.retry_delay.ToTimedelta().total_seconds() if has_retry else None
+
+
+def _status_of(error: grpc.RpcError) -> status_pb2.Status:
     try:
-        status = rpc_status.from_call(error)
+        return rpc_status.from_call(error) or status_pb2.Status()
     except (AttributeError, ValueError):
-        return []
-    request = error_details_pb2.BadRequest()
-    found = [detail for detail in (status.details if status else []) if detail.Unpack(request)]
-    return [(violation.field, violation.description) for violation in request.field_violations] if found else []
+        return status_pb2.Status()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -30,6 +31,25 @@ _CLUSTER_KIND_CODE: dict[str, knowledge_pb2.ClusterKind] = {
     "item": knowledge_pb2.CLUSTER_KIND_ITEM,
     "user": knowledge_pb2.CLUSTER_KIND_USER,
 }
+_SUBJECT_CODE: dict[str, knowledge_pb2.KnowledgeSubject] = {
+    "item": knowledge_pb2.KNOWLEDGE_SUBJECT_ITEM,
+    "user": knowledge_pb2.KNOWLEDGE_SUBJECT_USER,
+}
+_SUBJECT: dict[int, str] = {
+    knowledge_pb2.KNOWLEDGE_SUBJECT_UNSPECIFIED: "",
+    **{code: name for name, code in _SUBJECT_CODE.items()},
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answer about an item or user (`subject`: item or user), as the knowledge topic keeps it."""
+
+    subject: str
+    subject_id: str
+    knowledge: Knowledge
+    event_id: str
+    event_time: datetime
 
 
 def timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
@@ -170,7 +190,7 @@ def knowledge_of(message: knowledge_pb2.Knowledge) -> Knowledge:
         factors=tuple(source.factors),
         prompt_tokens=source.prompt_tokens,
         completion_tokens=source.completion_tokens,
-        finish_reason=_FINISH[source.finish_reason],
+        finish_reason=_FINISH.get(source.finish_reason, ""),  # a newer writer may know more reasons
         agreement=source.agreement if source.HasField("agreement") else None,
         created_time=moment(source.created_time),
         fallback_reason=source.fallback_reason,
@@ -179,6 +199,34 @@ def knowledge_of(message: knowledge_pb2.Knowledge) -> Knowledge:
         cluster_weight=source.cluster_weight,
     )
     return Knowledge(message.text, provenance)
+
+
+def record_message(record: Record) -> knowledge_pb2.KnowledgeRecord:
+    """The contract's KnowledgeRecord of a plain one."""
+    return knowledge_pb2.KnowledgeRecord(
+        subject=_SUBJECT_CODE[record.subject],
+        subject_id=record.subject_id,
+        knowledge=knowledge_message(record.knowledge),
+        event_id=record.event_id,
+        event_time=timestamp(record.event_time),
+    )
+
+
+def record_of(message: knowledge_pb2.KnowledgeRecord) -> Record:
+    """The plain record of a contract's one; the subject is empty when it is not said."""
+    knowledge, event_time = knowledge_of(message.knowledge), moment(message.event_time)
+    subject = _SUBJECT.get(message.subject, "")
+    return Record(subject, message.subject_id, knowledge, message.event_id, event_time)
+
+
+def record_bytes(record: Record) -> bytes:
+    """The value of a record of the knowledge topic."""
+    return record_message(record).SerializeToString()
+
+
+def record_of_bytes(data: bytes) -> Record:
+    """Reverse of record_bytes. Raises google.protobuf.message.DecodeError."""
+    return record_of(knowledge_pb2.KnowledgeRecord.FromString(data))
 
 
 def knowledge_bytes(knowledge: Knowledge) -> bytes:

@@ -1,74 +1,72 @@
-"""Client of loreline.ranking.v1."""
+"""Clients of loreline.ranking.v1."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
-import numpy as np
-import numpy.typing as npt
-
-from loreline.client.channel import Client
-from loreline.client.errors import client_errors
-from loreline.client.messages import timestamp
+from loreline.client import ranking_calls as calls
+from loreline.client.asynchronous import AsyncClient, awaited
+from loreline.client.blocking import Client, blocking
+from loreline.client.channel import ClientOptions
+from loreline.client.errors import ClientError, client_errors
+from loreline.client.ranking_calls import Ranked, RankRequest, stream_request, stream_result
 from loreline.ranking.v1 import ranking_pb2, ranking_pb2_grpc
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A ranked list in columns, best first; `timings_ms` by stage."""
-
-    item_ids: list[str]
-    scores: npt.NDArray[np.float32]
-    knowledge_used: list[bool]
-    unknown_item_ids: list[str]
-    model_version: str
-    user_route: str  # KNOWN or COLD_START
-    timings_ms: dict[str, float]
-    attribution_id: str
 
 
 class RankingClient(Client):
     """Asks the ranking service. `timeout_seconds` bounds one call."""
 
-    def __init__(self, address: str, timeout_seconds: float = 2.0) -> None:
-        super().__init__(address, timeout_seconds)
-        self._stub = ranking_pb2_grpc.RankingServiceStub(self._channel)
+    def __init__(self, address: str, timeout_seconds: float = 2.0, options: ClientOptions | None = None) -> None:
+        super().__init__(ranking_pb2_grpc.RankingServiceStub, address, timeout_seconds, options)
 
-    def rank(
-        self,
-        user_id: str,
-        scenario: str,
-        candidate_item_ids: Sequence[str],
-        *,
-        use_knowledge: bool = True,
-        top_k: int = 0,
-        request_time: datetime | None = None,
-    ) -> Ranked:
-        """Rank 1 to 10,000 candidates; `top_k` 0 returns all, `request_time` None means now. Raises ClientError."""
-        request = ranking_pb2.RankRequest(
-            user_id=user_id,
-            scenario=scenario,
-            candidate_item_ids=candidate_item_ids,
-            use_knowledge=use_knowledge,
-            top_k=top_k,
-        )
-        if request_time is not None:
-            request.context.request_time.CopyFrom(timestamp(request_time))
+    rank = blocking(calls.rank)
+    explain = blocking(calls.explain)
+    recommend = blocking(calls.recommend)
+
+    def rank_stream(
+        self, requests: Iterable[RankRequest], timeout_seconds: float | None = None
+    ) -> Iterator[tuple[int, Ranked | ClientError]]:
+        """Rank several lists on one stream: yields (place of the request, its list or what it failed with).
+
+        The lists come as they are ready. `timeout_seconds` bounds the whole stream; None lasts as long as the requests
+        do. Raises ClientError when the stream is cut. Who stops reading early ends the server's work by closing the
+        generator.
+        """
+        sent = (stream_request(place, asked) for place, asked in enumerate(requests))
         with client_errors():
-            return _ranked(self._stub.Rank(request, timeout=self.timeout_seconds))
+            call = self.stub.RankStream(sent, timeout=timeout_seconds)
+            try:
+                for answer in call:
+                    yield answer.id, stream_result(answer)
+            finally:
+                call.cancel()
 
 
-def _ranked(response: ranking_pb2.RankResponse) -> Ranked:
-    timings = response.timings
-    return Ranked(
-        item_ids=list(response.item_ids),
-        scores=np.array(response.scores, dtype=np.float32),
-        knowledge_used=list(response.knowledge_used),
-        unknown_item_ids=list(response.unknown_item_ids),
-        model_version=response.model_version,
-        user_route=ranking_pb2.UserRoute.Name(response.user_route).removeprefix("USER_ROUTE_"),
-        timings_ms={field.name.removesuffix("_ms"): value for field, value in timings.ListFields()},
-        attribution_id=response.attribution_id,
-    )
+class AsyncRankingClient(AsyncClient):
+    """RankingClient to be awaited."""
+
+    def __init__(self, address: str, timeout_seconds: float = 2.0, options: ClientOptions | None = None) -> None:
+        super().__init__(ranking_pb2_grpc.RankingServiceStub, address, timeout_seconds, options)
+
+    rank = awaited(calls.rank)
+    explain = awaited(calls.explain)
+    recommend = awaited(calls.recommend)
+
+    async def rank_stream(
+        self, requests: AsyncIterable[RankRequest], timeout_seconds: float | None = None
+    ) -> AsyncIterator[tuple[int, Ranked | ClientError]]:
+        """As RankingClient.rank_stream; the requests may come one by one."""
+        with client_errors():
+            call = self.stub.RankStream(_sent(requests), timeout=timeout_seconds)
+            try:
+                async for answer in call:
+                    yield answer.id, stream_result(answer)
+            finally:
+                call.cancel()
+
+
+async def _sent(requests: AsyncIterable[RankRequest]) -> AsyncIterator[ranking_pb2.RankStreamRequest]:
+    place = 0
+    async for asked in requests:
+        yield stream_request(place, asked)
+        place += 1

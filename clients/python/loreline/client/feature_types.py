@@ -1,0 +1,144 @@
+"""The plain types of loreline.features.v1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from services.scenarios import Item, Knowledge, UserHistory
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The event that causes a write: its id, and its time as an aware datetime."""
+
+    event_id: str
+    event_time: datetime
+
+
+@dataclass(frozen=True)
+class PackedItem:
+    """All that a scorer needs of one item. `augmented` holds a float32 (A,) by model version, oldest version first."""
+
+    item_id: str
+    scenario: str
+    field_values: list[str]
+    augmented: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    deleted: bool = False
+    title: str = ""  # empty in what was stored before titles were packed
+
+
+@dataclass(frozen=True)
+class PackedUser:
+    """All that a scorer needs of one user: history columns of length L, oldest first, and `augmented` as PackedItem."""
+
+    user_id: str
+    item_ids: list[str] = field(default_factory=list)
+    ratings: list[float] = field(default_factory=list)  # 0 = none given
+    times: list[int] = field(default_factory=list)  # seconds since 1970-01-01 UTC
+    augmented: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """Items found, and ids of those missing."""
+
+    items: list[PackedItem]
+    missing_item_ids: list[str]
+
+
+@dataclass(frozen=True)
+class WatchBatch:
+    """Changes in storing order, the last one's sequence, and whether all that is stored was sent."""
+
+    items: list[PackedItem]
+    sequence: int
+    caught_up: bool
+
+
+@dataclass(frozen=True)
+class UserFeatures:
+    """One user, and which features are there: PRESENT, NOT_FOUND, NULL or TOO_OLD."""
+
+    user: PackedUser
+    history_status: str
+    knowledge_status: str
+
+
+@dataclass(frozen=True)
+class KnowledgePage:
+    """Knowledge vectors float32 (N, K) of N subjects, all of one encoder."""
+
+    subject_ids: list[str]
+    encoder: str
+    vectors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class KnowledgeVectors:
+    """Knowledge with its vectors, as features stores them. `augmented` is None before any promotion."""
+
+    knowledge: Knowledge
+    encoder: str
+    vector: npt.NDArray[np.float32]  # (K,)
+    model_version: str
+    augmented: npt.NDArray[np.float32] | None  # (A,)
+
+
+@dataclass(frozen=True)
+class ItemDescription:
+    """Everything stored for one item; `vector` is the knowledge vector (K,), empty without knowledge."""
+
+    item: Item
+    content_event: Stamp
+    content_stored_time: datetime
+    knowledge: Knowledge | None
+    knowledge_stored_time: datetime | None
+    encoder: str
+    model_versions: list[str]
+    vector: npt.NDArray[np.float32] = field(compare=False)  # an array has no single truth value
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """A user acted on an item; `rating` in the scenario's unit, None where the user gave none."""
+
+    stamp: Stamp
+    user_id: str
+    item_id: str
+    scenario: str
+    rating: float | None = None
+
+
+@dataclass(frozen=True)
+class UserDescription:
+    """What preference knowledge of a user is made of, and what there is. Stamps are None before their first event.
+
+    `vector` is the knowledge vector (K,), empty without knowledge.
+    """
+
+    user: UserHistory  # entries with the items as they are stored now, oldest first
+    history_event: Stamp | None
+    interactions_since_knowledge: int
+    knowledge: Knowledge | None
+    knowledge_event: Stamp | None
+    knowledge_stored_time: datetime | None
+    encoder: str
+    model_versions: list[str]
+    vector: npt.NDArray[np.float32] = field(compare=False)  # an array has no single truth value
+
+
+@dataclass(frozen=True)
+class StoredSubject:
+    """One stored item or user with its knowledge. `item` is None for users, `event` for users without history."""
+
+    subject_id: str
+    item: Item | None
+    event: Stamp | None
+    knowledge: Knowledge | None
+    knowledge_event: Stamp | None
+    encoder: str
+    model_versions: list[str]
