@@ -61,8 +61,10 @@ def _guard_stream(behaviour: Callable[..., Iterator[Any]], method: str) -> Calla
 
 
 def _end_call(error: Exception, method: str, context: Any) -> NoReturn:
-    if context.code() is not None or not context.is_active():
+    if context.code() is not None:
         raise error
+    if not context.is_active():
+        context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")  # nobody reads it, and nothing is logged
     context.abort_with_status(rpc_status.to_status(to_status(error, method)))
     raise AssertionError("abort_with_status always raises")
 

@@ -6,7 +6,8 @@ PlatformError               INTERNAL              a fault of ours
 ├── FailedPrecondition      FAILED_PRECONDITION   the platform must be brought into another state first
 ├── Overloaded              RESOURCE_EXHAUSTED    too much work waits; the caller may retry later
 ├── DependencyUnavailable   UNAVAILABLE           something that we need does not answer; the caller may retry
-└── DeadlineExceeded        DEADLINE_EXCEEDED     the time that the caller gave was not enough
+├── DeadlineExceeded        DEADLINE_EXCEEDED     the time that the caller gave was not enough
+└── CallerGone              CANCELLED             nobody waits for the answer any more
 """
 
 from __future__ import annotations
@@ -80,3 +81,10 @@ class DeadlineExceeded(PlatformError):
 
     status = "DEADLINE_EXCEEDED"
     reason = "DEADLINE_EXCEEDED"
+
+
+class CallerGone(PlatformError):
+    """Nobody waits for the answer any more: the caller cancelled, or its connection ended."""
+
+    status = "CANCELLED"
+    reason = "CALLER_GONE"

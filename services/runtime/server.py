@@ -13,23 +13,39 @@ import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.runtime.admission import Admission
+from services.runtime.admission_interceptor import AdmissionInterceptor
 from services.runtime.error_interceptor import ErrorInterceptor
 from services.runtime.health import Check, HealthMonitor
 from services.runtime.process_settings import refuse_to_start
+from services.runtime.worker import tell_serving
 
 log = structlog.get_logger(__name__)
 MEBIBYTE = 1024 * 1024
+SHORTEST_PING_INTERVAL_MS = 500  # clients may ask so often whether we are there; gRPC's own limit is five minutes
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a process serves. `max_concurrent_calls` more than the workers can take end with RESOURCE_EXHAUSTED."""
+    """How a process serves. `max_concurrent_calls` more than the workers can take end with RESOURCE_EXHAUSTED.
+
+    With `processes` more than 1 the address is shared with other processes of the service, and connections are told to
+    move on after `connection_age_seconds`, so that a process which was started again gets its share. All other numbers
+    are for one process. A peer with running calls that answers no ping for `keepalive_seconds` is given up.
+
+    With an `admission` the calls of one answer take their turn in it. Each that waits holds a worker: have as many as
+    `max_concurrent_calls` then.
+    """
 
     listen_address: str
     workers: int = 16
     max_concurrent_calls: int = 64
     max_message_mebibytes: int = 16
     drain_seconds: float = 10.0
+    processes: int = 1
+    connection_age_seconds: float = 300.0
+    keepalive_seconds: float = 30.0
+    admission: Admission | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +91,9 @@ def start_server(options: ServerOptions, services: Sequence[Service], health: He
     """Bind, add services, health and reflection, and start. Raises RuntimeError when the address cannot be bound."""
     server = grpc.server(
         ThreadPoolExecutor(options.workers, thread_name_prefix="grpc"),
-        interceptors=[ErrorInterceptor()],
+        interceptors=_interceptors(options, services),
         maximum_concurrent_rpcs=options.max_concurrent_calls,
-        options=[
-            ("grpc.max_receive_message_length", options.max_message_mebibytes * MEBIBYTE),
-            ("grpc.max_send_message_length", options.max_message_mebibytes * MEBIBYTE),
-            ("grpc.so_reuseport", 0),
-        ],
+        options=_channel_options(options),
     )
     for service in services:
         service.add_to(server)
@@ -92,5 +104,31 @@ def start_server(options: ServerOptions, services: Sequence[Service], health: He
         raise RuntimeError(f"cannot listen on {options.listen_address}: the port is taken or not ours to use")
     health.start()
     server.start()
+    tell_serving()
     log.info("serving", address=options.listen_address, services=names)
     return server
+
+
+def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
+    shared = options.processes > 1
+    return [
+        ("grpc.max_receive_message_length", options.max_message_mebibytes * MEBIBYTE),
+        ("grpc.max_send_message_length", options.max_message_mebibytes * MEBIBYTE),
+        ("grpc.so_reuseport", int(shared)),
+        # what waits before Python sees it: beyond this, calls are dropped rather than left to grow old in the queue
+        ("grpc.server.max_pending_requests", options.max_concurrent_calls),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * options.max_concurrent_calls),
+        *([("grpc.max_connection_age_ms", int(options.connection_age_seconds * 1000))] if shared else []),
+        # a peer that is gone without a word is noticed: its streams would hold a worker each
+        ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", int(options.keepalive_seconds * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(options.keepalive_seconds * 1000)),  # without it a ping may take a minute
+        ("grpc.http2.min_ping_interval_without_data_ms", SHORTEST_PING_INTERVAL_MS),
+    ]
+
+
+def _interceptors(options: ServerOptions, services: Sequence[Service]) -> list[grpc.ServerInterceptor]:
+    """The first one is the outermost."""
+    if options.admission is None:
+        return [ErrorInterceptor()]
+    return [ErrorInterceptor(), AdmissionInterceptor(options.admission, [service.name for service in services])]
