@@ -6,17 +6,15 @@ from functools import partial
 
 import jinja2
 
-from services.knowledge.elicitation import FactorElicitor
-from services.knowledge.encoding import RemoteEncoder
-from services.knowledge.generator import KnowledgeGenerator
+from services.knowledge.assembly import assemble
+from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import check_templates
 from services.knowledge.providers import PROVIDERS, ProviderPool, ProviderUnavailable, build_provider
-from services.knowledge.sampling import Sampler
 from services.knowledge.servicer import service
 from services.knowledge.settings import KnowledgeSettings
-from services.knowledge.store import KnowledgeStore
 from services.runtime.errors import DependencyUnavailable
 from services.runtime.logs import configure_logs
+from services.runtime.metrics import serve_metrics
 from services.runtime.process_settings import read_settings, refuse_to_start
 from services.runtime.server import ServerOptions, serve
 from services.scenarios import InvalidScenario, load_scenario, scenario_names
@@ -26,33 +24,15 @@ def main() -> None:
     """Read settings, open the store, build the default provider, serve, drain on SIGTERM."""
     settings = _read_settings()
     configure_logs("knowledge", settings.log_level)
-    _check_scenarios()
+    _check_scenarios(settings)
+    metrics = KnowledgeMetrics(settings.prompt_price_per_million_tokens, settings.completion_price_per_million_tokens)
+    serve_metrics(metrics.registry, settings.metrics_address)
     try:
-        store = KnowledgeStore(settings.store_path)
-        providers = ProviderPool(list(PROVIDERS), partial(build_provider, settings=settings))
-        default = providers.get(settings.default_provider)
+        parts = assemble(settings, ProviderPool(list(PROVIDERS), partial(build_provider, settings=settings)), metrics)
     except (DependencyUnavailable, ProviderUnavailable) as error:
         refuse_to_start(str(error))
-    encoder = _open_encoder(settings)
-    sampler = Sampler(store, encoder, settings.samples, settings.minimum_agreement) if encoder else None
-    generator = KnowledgeGenerator(store, providers, settings.default_provider, settings.fallback_provider, sampler)
-    elicitor = FactorElicitor(providers, settings.default_provider)
-
-    def close() -> None:
-        providers.close()
-        if encoder:
-            encoder.close()
-        store.close()
-
-    checks = {"store": store.answers, "provider": default.answers}
-    checks |= {"embedding": encoder.answers} if encoder else {}
-    serve(ServerOptions(settings.listen_address), [service(generator, elicitor)], checks, close)
-
-
-def _open_encoder(settings: KnowledgeSettings) -> RemoteEncoder | None:
-    if settings.samples == 1:
-        return None
-    return RemoteEncoder(settings.embedding_address, settings.embedding_timeout_seconds)
+    made = service(parts.generator, parts.elicitor, parts.archive)
+    serve(ServerOptions(settings.listen_address), [made], parts.checks, parts.close)
 
 
 def _read_settings() -> KnowledgeSettings:
@@ -64,14 +44,20 @@ def _read_settings() -> KnowledgeSettings:
     return settings
 
 
-def _check_scenarios() -> None:
+def _check_scenarios(settings: KnowledgeSettings) -> None:
+    if unknown := settings.scenario_tokens_per_hour.keys() - scenario_names():
+        known = ", ".join(scenario_names())
+        refuse_to_start(f"LORELINE_KNOWLEDGE_SCENARIO_TOKENS_PER_HOUR: must name scenarios of {known}; not {unknown}")
     for name in scenario_names():
         try:
-            check_templates(load_scenario(name))
+            scenario = load_scenario(name)
+            check_templates(scenario)
         except InvalidScenario as error:
             refuse_to_start(str(error))
         except jinja2.TemplateError as error:
             refuse_to_start(f"scenario {name}: prompts: {error}")
+        if scenario.minimum_agreement is not None and settings.samples == 1:
+            refuse_to_start(f"scenario {name}: minimum_agreement: needs LORELINE_KNOWLEDGE_SAMPLES of at least 2")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from loreline.client.knowledge import ElicitedFactors, Failure
 from services.knowledge.limits import check_provider
+from services.knowledge.metering import Meter
 from services.knowledge.prompts import ChatPrompt, clean_text
-from services.knowledge.providers import Outcome, Provider, ProviderError, ProviderPool
+from services.knowledge.providers import Outcome, ProviderError, ProviderPool
 from services.knowledge.questions import failure_of
 from services.knowledge.text_checks import RejectedText
 from services.runtime.errors import InvalidRequest
@@ -39,8 +40,8 @@ _LETTER = re.compile(r"[^\W\d_]")
 class FactorElicitor:
     """Asks for factors. Safe to call from several threads; keeps nothing."""
 
-    def __init__(self, providers: ProviderPool, default_provider: str) -> None:
-        self._providers, self._default = providers, default_provider
+    def __init__(self, providers: ProviderPool, default_provider: str, meter: Meter) -> None:
+        self._providers, self._default, self._meter = providers, default_provider, meter
 
     def elicit(self, scenario: str, about: str = "", provider: str = "") -> ElicitedFactors | Failure:
         """The factors of a scenario, configured or not, or why there are none. Raises InvalidRequest.
@@ -52,7 +53,9 @@ class FactorElicitor:
         prompt = _prompt(scenario, about)
         try:
             chosen = self._providers.get(name)
-            return ElicitedFactors(_ask(chosen, prompt), name, chosen.model())
+            model, samples = chosen.model(), SAMPLES if chosen.can_sample else 1
+            tries = (self._meter.outcomes(name, chosen, scenario, [prompt], sample) for sample in range(samples))
+            return ElicitedFactors(_first_list(tries), name, model)
         except ProviderError as error:
             return failure_of(error)
         except RejectedText as error:
@@ -72,7 +75,9 @@ def read_factors(text: str, finish_reason: str = "stop") -> list[str]:
         if _is_factor(factor):
             found.setdefault(_stem(factor), _small(factor))
     if len(found) < MINIMUM_FACTORS:
-        raise RejectedText(f"no list: {len(found)} of at least {MINIMUM_FACTORS} factors could be read from the answer")
+        raise RejectedText(
+            "no list", f"{len(found)} of at least {MINIMUM_FACTORS} factors could be read from the answer"
+        )
     return list(found.values())[:MAX_FACTORS]
 
 
@@ -96,16 +101,15 @@ def _description(scenario: str) -> str:
         raise InvalidRequest([("about", expected)]) from error
 
 
-def _ask(provider: Provider, prompt: ChatPrompt) -> list[str]:
-    """Raises ProviderError, RejectedText of the last try."""
-    samples = SAMPLES if provider.can_sample else 1
-    for sample in range(samples):
+def _first_list(tries: Iterator[Iterator[tuple[int, Outcome]]]) -> list[str]:
+    """The factors of the first try that gives a list. Raises ProviderError, RejectedText of the last try."""
+    last = RejectedText("empty", "the model wrote nothing")
+    for outcomes in tries:
         try:
-            return read_factors(*_answer(provider.generate([prompt], sample)))
-        except RejectedText:
-            if sample == samples - 1:
-                raise
-    raise AssertionError("unreachable: the last sample returns or raises")
+            return read_factors(*_answer(outcomes))
+        except RejectedText as why:
+            last = why
+    raise last
 
 
 def _answer(outcomes: Iterator[tuple[int, Outcome]]) -> tuple[str, str]:
@@ -113,7 +117,7 @@ def _answer(outcomes: Iterator[tuple[int, Outcome]]) -> tuple[str, str]:
         if isinstance(outcome, ProviderError):
             raise outcome
         return outcome.text, outcome.finish_reason
-    raise RejectedText("empty: the model wrote nothing")
+    raise RejectedText("empty", "the model wrote nothing")
 
 
 def _without_end(text: str) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import structlog
-
 from loreline.client.knowledge import Answer, Failure
+from services.knowledge.asking import Asker
 from services.knowledge.claims import Claims
 from services.knowledge.limits import (
     check_cluster_request,
@@ -18,9 +17,10 @@ from services.knowledge.limits import (
     check_subject_id,
     check_user_request,
 )
-from services.knowledge.prompts import Subject, id_of, render
+from services.knowledge.metrics import KnowledgeMetrics
+from services.knowledge.prompts import PromptStyle, Subject, id_of, render
 from services.knowledge.providers import Provider, ProviderError, ProviderPool
-from services.knowledge.questions import Question, Result, failure_of, judge, outcomes, questions_about
+from services.knowledge.questions import Question, Result, failure_of, questions_about
 from services.knowledge.sampling import LowAgreement, Sampler
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.text_checks import RejectedText
@@ -29,7 +29,6 @@ from services.scenarios import Cluster, Item, Knowledge, Scenario, UserHistory
 
 WAIT_SECONDS = 0.5  # how often a call that waits for another's answer looks whether its own caller is still there
 SECOND_SAMPLE = 1
-log = structlog.get_logger(__name__)
 
 
 class KnowledgeGenerator:
@@ -44,11 +43,14 @@ class KnowledgeGenerator:
         self,
         store: KnowledgeStore,
         providers: ProviderPool,
+        asker: Asker,
+        metrics: KnowledgeMetrics,
         default_provider: str,
         fallback_provider: str = "",
         sampler: Sampler | None = None,
     ) -> None:
-        self._store, self._providers, self._sampler = store, providers, sampler
+        self._metrics = metrics
+        self._store, self._providers, self._asker, self._sampler = store, providers, asker, sampler
         self._default, self._fallback = default_provider, fallback_provider
         self._claims: Claims[Result] = Claims()
 
@@ -105,10 +107,14 @@ class KnowledgeGenerator:
     ) -> Iterator[Answer]:
         try:
             provider = self._providers.get(name)
-            questions = questions_about(subjects, scenario, name, provider, self._key_parameters(provider))
+            more = self._key_parameters(provider, scenario)
+            questions, too_long = questions_about(subjects, scenario, name, provider, more)
         except ProviderError as error:
             yield from (Answer(id_of(subject), None, failure_of(error), False) for subject in subjects)
             return
+        for subject, refusal in too_long:
+            self._metrics.questions.labels(name, "too_long").inc()
+            yield Answer(id_of(subject), None, failure_of(refusal), False)
         pending: dict[str, list[Question]] = {}
         for question in questions:
             pending.setdefault(question.key, []).append(question)
@@ -139,6 +145,8 @@ class KnowledgeGenerator:
                 yield Answer(subject_id, None, result, False)
                 continue
             self._store.link(question.prompt.subject_kind, subject_id, question.key)
+            if reused:
+                self._metrics.reused.labels(question.prompt.scenario.name).inc()
             yield Answer(subject_id, result, None, reused)
             reused = True  # the others of the same key ask the same
 
@@ -155,15 +163,15 @@ class KnowledgeGenerator:
         else:
             yield from self._asked(provider, missing)
 
-    def _key_parameters(self, provider: Provider) -> Mapping[str, Any]:
-        return self._sampler.key_parameters() if self._sampler is not None and provider.can_sample else {}
+    def _key_parameters(self, provider: Provider, scenario: Scenario) -> Mapping[str, Any]:
+        return self._sampler.key_parameters(scenario) if self._sampler is not None and provider.can_sample else {}
 
     def _sampled(
         self, sampler: Sampler, provider: Provider, questions: Sequence[Question], is_wanted: Callable[[], bool]
     ) -> Iterator[tuple[str, Result, bool]]:
         for question, result in sampler.results(provider, questions, is_wanted):
             kept = self._fall_back(question, result) if isinstance(result, RejectedText) else result
-            yield question.key, self._keep(kept), False
+            yield question.key, self._keep(question, kept), False
 
     def _asked(self, provider: Provider, questions: Sequence[Question]) -> Iterator[tuple[str, Result, bool]]:
         rejected: list[tuple[Question, RejectedText]] = []
@@ -173,7 +181,7 @@ class KnowledgeGenerator:
             rejected = []
             yield from self._ask(provider, again, SECOND_SAMPLE, rejected)
         for question, why in rejected:
-            yield question.key, self._keep(self._fall_back(question, why)), False
+            yield question.key, self._keep(question, self._fall_back(question, why)), False
 
     def _ask(
         self,
@@ -183,38 +191,45 @@ class KnowledgeGenerator:
         rejected: list[tuple[Question, RejectedText]],
     ) -> Iterator[tuple[str, Result, bool]]:
         """Yield what can be answered; append to `rejected` what failed its checks."""
-        parameters = provider.parameters(sample)
-        for question, outcome in outcomes(provider, questions, sample):
-            try:
-                result = judge(question, outcome, parameters)
-            except RejectedText as why:
-                log.info("text rejected", key=question.key, provider=question.provider, sample=sample, why=str(why))
-                rejected.append((question, why))
+        for question, result in self._asker.ask(provider, questions, sample):
+            if isinstance(result, RejectedText):
+                rejected.append((question, result))
             else:
-                yield question.key, self._keep(result), False
+                yield question.key, self._keep(question, result), False
 
     def _fall_back(self, question: Question, why: RejectedText) -> Result:
         if self._fallback in {"", question.provider}:
-            return Failure("REJECTED_TEXT", str(why))
+            return Failure(why.failure, str(why))
+        self._metrics.fallbacks.labels(why.check).inc()
         try:
-            provider = self._providers.get(self._fallback)
-            prompt = render(question.prompt.subject, question.prompt.scenario, provider.prompt_style)
-            substitute = Question(question.key, prompt, self._fallback, provider.model())
-            _, outcome = next(outcomes(provider, [substitute], 0))
-            return _with_agreement(judge(substitute, outcome, provider.parameters(0), str(why)), why)
-        except (ProviderError, RejectedText) as error:
-            return Failure("REJECTED_TEXT", f"{why}; the fallback {self._fallback} failed as well: {error}")
+            result = self._substitute(question, why)
+        except ProviderError as error:
+            result = failure_of(error)
+        if isinstance(result, Knowledge):
+            return _with_agreement(result, why)
+        complaint = result.detail if isinstance(result, Failure) else str(result)
+        return Failure(why.failure, f"{why}; the fallback {self._fallback} failed as well: {complaint}")
 
-    def _keep(self, result: Result) -> Result:
+    def _substitute(self, question: Question, why: RejectedText) -> Result | RejectedText:
+        """What the fallback provider writes instead. Raises ProviderError."""
+        provider = self._providers.get(self._fallback)
+        prompt = render(question.prompt.subject, question.prompt.scenario, provider.prompt_style)
+        substitute = Question(question.key, prompt, self._fallback, provider.model())
+        _, result = next(self._asker.ask(provider, [substitute], 0, str(why)))
+        return result
+
+    def _keep(self, question: Question, result: Result) -> Result:
         if isinstance(result, Knowledge):
             self._store.put(result)
+            if question.prompt.style is not PromptStyle.FACTS:
+                self._metrics.answered(question.prompt.scenario.name)
         return result
 
 
-def _with_agreement(result: Result, why: RejectedText) -> Result:
-    if not isinstance(result, Knowledge) or not isinstance(why, LowAgreement):
-        return result
-    return Knowledge(result.text, dataclasses.replace(result.provenance, agreement=why.agreement))
+def _with_agreement(knowledge: Knowledge, why: RejectedText) -> Knowledge:
+    if not isinstance(why, LowAgreement):
+        return knowledge
+    return Knowledge(knowledge.text, dataclasses.replace(knowledge.provenance, agreement=why.agreement))
 
 
 def _await(future: Future[Result | None], is_wanted: Callable[[], bool]) -> Result | None:

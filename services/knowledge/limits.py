@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 
+from loreline.client.messages import Record
 from services.knowledge.prompts import CLUSTER_KINDS, cluster_template
+from services.knowledge.text_checks import MAX_CHARACTERS
 from services.runtime.errors import InvalidRequest
-from services.scenarios import Cluster, HistoryEntry, Item, Scenario, UnknownScenario, UserHistory, load_scenario
+from services.scenarios import (
+    Cluster,
+    HistoryEntry,
+    Item,
+    Knowledge,
+    Scenario,
+    UnknownScenario,
+    UserHistory,
+    load_scenario,
+)
 from services.scenarios.items import Violation, check_attributes, check_id, check_item
 
 MAX_SUBJECTS = 256
 MAX_HISTORY_ENTRIES = 512
+MAX_SUSPECTS = 1000
 SHOWN_VIOLATIONS = 20
+RECORD_SUBJECTS = ("item", "user")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def check_item_request(scenario: str, items: Sequence[Item]) -> Scenario:
@@ -38,6 +55,20 @@ def check_cluster_request(scenario: str, clusters: Sequence[Cluster]) -> Scenari
     _raise_if_any(_count("clusters", len(clusters)))
     _raise_if_any(_cluster_violations(found, clusters))
     return found
+
+
+def check_records(records: Sequence[Record]) -> None:
+    """Raises InvalidRequest with the paths of what is wrong in answers that are brought back."""
+    _raise_if_any(_count("records", len(records)))
+    _raise_if_any(found for index, record in enumerate(records) for found in _record_violations(record, index))
+
+
+def check_suspects_request(scenario: str, most: int) -> None:
+    """Raises InvalidRequest; an empty scenario stands for all."""
+    if scenario:
+        _known_scenario(scenario)
+    if not 0 <= most <= MAX_SUSPECTS:
+        raise InvalidRequest([("most", f"must be 1 to {MAX_SUSPECTS}, or 0 for the default")])
 
 
 def check_provider(name: str, names: Sequence[str]) -> None:
@@ -106,6 +137,27 @@ def _entry_violations(scenario: Scenario, entry: HistoryEntry, path: str) -> Ite
     low, high = scenario.minimum_rating, scenario.maximum_rating
     if entry.rating is not None and not (math.isfinite(entry.rating) and low <= entry.rating <= high):
         yield f"{path}.rating", f"must be a number from {low:g} to {high:g}, or unset"
+
+
+def _record_violations(record: Record, index: int) -> Iterator[Violation]:
+    path = f"records[{index}]"
+    if record.subject not in RECORD_SUBJECTS:
+        yield f"{path}.subject", "must be said: item or user"
+    yield from check_id(f"{path}.subject_id", record.subject_id)
+    yield from _knowledge_violations(record.knowledge, f"{path}.knowledge")
+
+
+def _knowledge_violations(knowledge: Knowledge, path: str) -> Iterator[Violation]:
+    source = knowledge.provenance
+    if not 1 <= len(knowledge.text.strip()) <= len(knowledge.text) <= MAX_CHARACTERS:
+        yield f"{path}.text", f"must have 1 to {MAX_CHARACTERS} characters and not be blank"
+    if not _KEY.fullmatch(source.key):
+        yield f"{path}.provenance.key", "must be a SHA-256: 64 hexadecimal digits in small letters"
+    for name in ("provider", "model", "scenario"):
+        if not getattr(source, name):
+            yield f"{path}.provenance.{name}", "must be set"
+    if source.created_time <= _EPOCH:
+        yield f"{path}.provenance.created_time", "must be set"
 
 
 def _in_scenario(scenario: str, item: Item, path: str) -> Iterator[Violation]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from loreline.client.knowledge import Failure
-from services.knowledge.prompts import Prompt, Subject, answer_key, canonical_json, render
-from services.knowledge.providers import Completion, Outcome, Provider, ProviderError, ProviderRefused
+from services.knowledge.contradictions import check_facts
+from services.knowledge.fitting import render_within
+from services.knowledge.prompts import Prompt, PromptStyle, Subject, answer_key, canonical_json
+from services.knowledge.providers import Completion, Outcome, PromptTooLong, Provider, ProviderError
 from services.knowledge.text_checks import accept
-from services.scenarios import Knowledge, Provenance, Scenario
+from services.scenarios import Item, Knowledge, Provenance, Scenario
 
 Result = Knowledge | Failure
 
@@ -28,26 +30,21 @@ class Question:
 
 def questions_about(
     subjects: Sequence[Subject], scenario: Scenario, name: str, provider: Provider, more: Mapping[str, Any]
-) -> list[Question]:
-    """One question for each subject; `more` is part of the key beside the provider's parameters.
+) -> tuple[list[Question], list[tuple[Subject, PromptTooLong]]]:
+    """One question for each subject, and the subjects whose prompts are too long for the provider.
 
-    Raises ProviderError.
+    `more` is part of the key beside the provider's parameters. Raises ProviderError.
     """
     model, parameters = provider.model(), {**provider.parameters(0), **more}
-    prompts = [render(subject, scenario, provider.prompt_style) for subject in subjects]
-    return [Question(answer_key(prompt, name, model, parameters), prompt, name, model) for prompt in prompts]
-
-
-def outcomes(provider: Provider, questions: Sequence[Question], sample: int) -> Iterator[tuple[Question, Outcome]]:
-    """Yield the outcome of every question, as they come; a provider that fails as a whole fails each of them."""
-    unanswered = dict(enumerate(questions))
-    if not questions:
-        return
-    try:
-        for index, outcome in provider.generate([question.prompt for question in questions], sample):
-            yield unanswered.pop(index), outcome
-    except ProviderError as error:
-        yield from ((question, error) for question in unanswered.values())
+    most_tokens, questions, too_long = provider.limits().prompt_tokens, [], []
+    for subject in subjects:
+        try:
+            prompt = render_within(subject, scenario, provider.prompt_style, most_tokens)
+        except PromptTooLong as error:
+            too_long.append((subject, error))
+        else:
+            questions.append(Question(answer_key(prompt, name, model, parameters), prompt, name, model))
+    return questions, too_long
 
 
 def judge(question: Question, outcome: Outcome, parameters: Mapping[str, Any], fallback_reason: str = "") -> Result:
@@ -55,17 +52,20 @@ def judge(question: Question, outcome: Outcome, parameters: Mapping[str, Any], f
     if isinstance(outcome, ProviderError):
         return failure_of(outcome)
     text = accept(outcome.text, question.prompt, outcome.finish_reason)
-    return Knowledge(text, _provenance(question, outcome, parameters, fallback_reason))
+    if isinstance(question.prompt.subject, Item) and question.prompt.style is not PromptStyle.FACTS:
+        check_facts(text, question.prompt.subject, question.prompt.scenario)
+    return Knowledge(text, provenance_of(question, outcome, parameters, fallback_reason))
 
 
 def failure_of(error: ProviderError) -> Failure:
     """A provider's error in the contract's terms."""
-    return Failure("REFUSED" if isinstance(error, ProviderRefused) else "UNAVAILABLE", str(error))
+    return Failure(error.reason, str(error))
 
 
-def _provenance(
-    question: Question, completion: Completion, parameters: Mapping[str, Any], fallback_reason: str
+def provenance_of(
+    question: Question, completion: Completion, parameters: Mapping[str, Any], fallback_reason: str = ""
 ) -> Provenance:
+    """Where a completion came from."""
     return Provenance(
         key=question.key,
         provider=question.provider,

@@ -12,28 +12,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from loreline.client.knowledge import Failure
 from services.knowledge.agreement import agreement
+from services.knowledge.asking import Asker
 from services.knowledge.encoding import TextEncoder
 from services.knowledge.prompts import answer_key, canonical_json
 from services.knowledge.providers import Provider
-from services.knowledge.questions import Question, Result, judge, outcomes
+from services.knowledge.questions import Question, Result
 from services.knowledge.store import KnowledgeStore
-from services.knowledge.text_checks import RejectedText
-from services.scenarios import Knowledge
+from services.knowledge.text_checks import RejectedText, SuspectText
+from services.scenarios import Knowledge, Scenario
 
 QUESTIONS_TOGETHER = 32  # times 8 samples stays below the 1,024 texts that one call may encode
-log = structlog.get_logger(__name__)
 
 
-class LowAgreement(RejectedText):
+class LowAgreement(SuspectText):
     """The samples of a question do not agree enough; `agreement` is what was measured, None when nothing could be."""
 
-    def __init__(self, message: str, measured: float | None) -> None:
+    def __init__(self, complaint: str, text: str, measured: float | None) -> None:
         self.agreement = measured
-        super().__init__(message)
+        super().__init__("LOW_AGREEMENT", complaint, text)
 
 
 @dataclass
@@ -47,17 +45,26 @@ class _Drawn:
 
 
 class Sampler:
-    """Asks each question `samples` times, 2 to 8. `minimum_agreement` None: any agreement will do. Thread-safe."""
+    """Asks each question `samples` times, 2 to 8. Thread-safe.
+
+    `minimum_agreement` is for scenarios that name none themselves; None: any agreement will do.
+    """
 
     def __init__(
-        self, store: KnowledgeStore, encoder: TextEncoder, samples: int, minimum_agreement: float | None = None
+        self,
+        store: KnowledgeStore,
+        encoder: TextEncoder,
+        asker: Asker,
+        samples: int,
+        minimum_agreement: float | None = None,
     ) -> None:
-        self._store, self._encoder = store, encoder
-        self.samples, self._minimum = samples, minimum_agreement
+        self._store, self._encoder, self._asker = store, encoder, asker
+        self.samples, self._default_minimum = samples, minimum_agreement
 
-    def key_parameters(self) -> Mapping[str, Any]:
+    def key_parameters(self, scenario: Scenario) -> Mapping[str, Any]:
         """What distinguishes the answer from that of one sample."""
-        threshold = {} if self._minimum is None else {"minimum_agreement": self._minimum}
+        minimum = self._minimum(scenario)
+        threshold = {} if minimum is None else {"minimum_agreement": minimum}
         return {"samples": self.samples, **threshold}
 
     def results(
@@ -83,19 +90,17 @@ class Sampler:
         for key, known in found.items():
             by_key[key].texts.append(known)
         missing = [_sample_question(one.question, parameters) for key, one in by_key.items() if key not in found]
-        for question, outcome in outcomes(provider, missing, sample):
-            one = by_key[question.key]
-            try:
-                result = judge(question, outcome, parameters)
-            except RejectedText as why:
-                log.info("text rejected", key=question.key, provider=question.provider, sample=sample, why=str(why))
-                one.rejected.append(why)
-                continue
-            if isinstance(result, Failure):
-                one.failure = result
-            else:
-                self._store.put(result)
-                one.texts.append(result)
+        for question, result in self._asker.ask(provider, missing, sample):
+            self._take(by_key[question.key], result)
+
+    def _take(self, one: _Drawn, result: Result | RejectedText) -> None:
+        if isinstance(result, RejectedText):
+            one.rejected.append(result)
+        elif isinstance(result, Failure):
+            one.failure = result
+        else:
+            self._store.put(result)
+            one.texts.append(result)
 
     def _settle(self, drawn: Sequence[_Drawn]) -> Iterator[tuple[Question, Result | RejectedText]]:
         compared = [one for one in drawn if one.failure is None and len(one.texts) > 1]
@@ -114,20 +119,27 @@ class Sampler:
         return self._chosen(one, 0, None) if one.texts else one.rejected[0]
 
     def _chosen(self, one: _Drawn, index: int, score: float | None) -> Result | RejectedText:
-        if self._minimum is not None and (score is None or score < self._minimum):
-            return LowAgreement(self._complaint(one, score), score)
-        source = one.texts[index].provenance
-        parameters = {**json.loads(source.parameters_json), **self.key_parameters()}
+        source, scenario = one.texts[index].provenance, one.question.prompt.scenario
+        parameters = {**json.loads(source.parameters_json), **self.key_parameters(scenario)}
         provenance = dataclasses.replace(
             source, key=one.question.key, agreement=score, parameters_json=canonical_json(parameters)
         )
-        return Knowledge(one.texts[index].text, provenance)
+        chosen = Knowledge(one.texts[index].text, provenance)
+        minimum = self._minimum(scenario)
+        if minimum is None or (score is not None and score >= minimum):
+            return chosen
+        why = LowAgreement(self._complaint(one, score, minimum), chosen.text, score)
+        self._asker.set_aside(one.question, chosen, why)
+        return why
 
-    def _complaint(self, one: _Drawn, score: float | None) -> str:
+    def _minimum(self, scenario: Scenario) -> float | None:
+        return self._default_minimum if scenario.minimum_agreement is None else scenario.minimum_agreement
+
+    def _complaint(self, one: _Drawn, score: float | None, minimum: float) -> str:
         counted = f"{len(one.texts)} of {self.samples} samples"
         if score is None:
-            return f"low agreement: none could be measured, only {counted} passed the checks"
-        return f"low agreement: {score:.2f} between {counted}, at least {self._minimum:.2f} is required"
+            return f"none could be measured, only {counted} passed the checks"
+        return f"{score:.2f} between {counted}, at least {minimum:.2f} is required"
 
 
 def _sample_question(question: Question, parameters: Mapping[str, Any]) -> Question:

@@ -8,10 +8,12 @@ from typing import TypeVar
 import grpc
 
 from loreline.client.knowledge import Answer, Failure
-from loreline.client.messages import cluster_of, history_of, item_of, knowledge_message
+from loreline.client.messages import Record, cluster_of, history_of, item_of, knowledge_message, record_of
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
+from services.knowledge.archive import Archive
 from services.knowledge.elicitation import FactorElicitor
 from services.knowledge.generator import KnowledgeGenerator
+from services.runtime.errors import InvalidRequest
 from services.runtime.server import Service
 
 Response = TypeVar(
@@ -26,8 +28,8 @@ SERVICE_NAME = "loreline.knowledge.v1.KnowledgeService"
 class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
     """Translates between messages and plain types; errors become statuses in the interceptor."""
 
-    def __init__(self, generator: KnowledgeGenerator, elicitor: FactorElicitor) -> None:
-        self._generator, self._elicitor = generator, elicitor
+    def __init__(self, generator: KnowledgeGenerator, elicitor: FactorElicitor, archive: Archive) -> None:
+        self._generator, self._elicitor, self._archive = generator, elicitor, archive
 
     def GenerateItemKnowledge(
         self, request: knowledge_pb2.GenerateItemKnowledgeRequest, context: grpc.ServicerContext
@@ -86,13 +88,50 @@ class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
         knowledge = self._generator.user_knowledge(request.user_id)
         return knowledge_pb2.GetUserKnowledgeResponse(knowledge=knowledge_message(knowledge))
 
+    def RestoreKnowledge(
+        self,
+        request: knowledge_pb2.RestoreKnowledgeRequest,
+        context: grpc.ServicerContext,
+    ) -> knowledge_pb2.RestoreKnowledgeResponse:
+        """See the contract."""
+        records = [_record(message, index) for index, message in enumerate(request.records)]
+        return knowledge_pb2.RestoreKnowledgeResponse(restored=self._archive.restore(records))
 
-def service(generator: KnowledgeGenerator, elicitor: FactorElicitor) -> Service:
+    def ListSuspects(
+        self, request: knowledge_pb2.ListSuspectsRequest, context: grpc.ServicerContext
+    ) -> Iterator[knowledge_pb2.ListSuspectsResponse]:
+        """See the contract."""
+        for suspect in self._archive.suspects(request.scenario, _suspect_reason(request.reason), request.most):
+            yield knowledge_pb2.ListSuspectsResponse(
+                subject_kind=suspect.subject_kind,
+                subject_id=suspect.subject_id,
+                knowledge=knowledge_message(suspect.knowledge),
+                reason=f"SUSPECT_REASON_{suspect.reason}",
+                detail=suspect.detail,
+            )
+
+
+def service(generator: KnowledgeGenerator, elicitor: FactorElicitor, archive: Archive) -> Service:
     """The service, ready to be added to a server."""
-    servicer = KnowledgeServicer(generator, elicitor)
+    servicer = KnowledgeServicer(generator, elicitor, archive)
     return Service(
         SERVICE_NAME, lambda server: knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(servicer, server)
     )
+
+
+def _record(message: knowledge_pb2.KnowledgeRecord, index: int) -> Record:
+    try:
+        return record_of(message)
+    except (ValueError, OverflowError) as error:  # protobuf takes any number of seconds, a calendar does not
+        raise InvalidRequest([(f"records[{index}]", "must hold times of the years 1 to 9999")]) from error
+
+
+def _suspect_reason(code: int) -> str:
+    """The reason's name; empty when none was asked for. Raises InvalidRequest."""
+    names = {number: name.removeprefix("SUSPECT_REASON_") for name, number in knowledge_pb2.SuspectReason.items()}
+    if code not in names:
+        raise InvalidRequest([("reason", f"must be one of: {', '.join(list(names.values())[1:])}; or unset for all")])
+    return names[code] if code else ""
 
 
 def _fill(response: Response, answer: Answer) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, NonNegativeInt, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.runtime.logs import LogLevel
 
@@ -39,11 +40,11 @@ class KnowledgeSettings(BaseSettings):
     question_deadline_seconds: float = Field(default=180.0, gt=0)
     """Longest time for one question, all its tries and the pauses between them included."""
     max_concurrent_questions: int = Field(default=16, ge=1, le=1024)
-    """Most questions put to a language model server at the same time."""
+    """Most questions put to a language model server at the same time; fewer where its /info says so."""
     breaker_failures: int = Field(default=5, ge=1)
-    """Questions that fail in a row before the server is left alone for breaker_pause_seconds."""
+    """Tries that fail in a row before the server is left alone for breaker_pause_seconds."""
     breaker_pause_seconds: float = Field(default=10.0, gt=0)
-    """How long a failing server is left alone before one question tries it again."""
+    """How long a failing server is left alone before one try, and no other beside it, is made."""
     retry_initial_seconds: float = Field(default=0.5, gt=0)
     """Upper bound of the first pause between tries; doubles each time, with full jitter."""
     retry_max_seconds: float = Field(default=10.0, gt=0)
@@ -55,13 +56,33 @@ class KnowledgeSettings(BaseSettings):
     samples: int = Field(default=1, ge=1, le=8)
     """Samples drawn of each prompt from a provider that can sample; with more than one their agreement is measured."""
     minimum_agreement: float | None = Field(default=None, ge=0, le=1)
-    """Below this agreement the fallback provider writes instead; unset: any agreement will do. Needs samples > 1."""
+    """Below this agreement a text is a suspect, for scenarios without a `minimum_agreement`. Needs samples > 1."""
     embedding_address: str = ""
     """host:port of the embedding service that compares samples; must be set when samples > 1."""
     embedding_timeout_seconds: float = Field(default=30.0, gt=0)
     """Longest wait for the embedding service's answer to one call."""
+    tokens_per_hour: int | None = Field(default=None, ge=0)
+    """Most tokens, read and written, that language models may be asked for within 60 minutes; unset: no limit."""
+    scenario_tokens_per_hour: Annotated[dict[str, NonNegativeInt], NoDecode] = Field(default_factory=dict)
+    """The same for single scenarios, as a JSON object: {"movies": 500000}. What it does not name has no such limit."""
+    prompt_price_per_million_tokens: float = Field(default=0.0, ge=0)
+    """Price of a million tokens read, in any one currency: for the metrics of cost."""
+    completion_price_per_million_tokens: float = Field(default=0.0, ge=0)
+    """Price of a million tokens written, in the same currency."""
+    metrics_address: str = ""
+    """host:port on which metrics are served to Prometheus; empty: they are not."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
+
+    @field_validator("scenario_tokens_per_hour", mode="before")
+    @classmethod
+    def _read_budgets(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'must be a JSON object such as {{"movies": 500000}}: {error}') from error
 
     @model_validator(mode="after")
     def _can_compare_samples(self) -> Self:

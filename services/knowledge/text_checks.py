@@ -32,7 +32,33 @@ _REFUSAL = re.compile(
 
 
 class RejectedText(Exception):
-    """A text failed a check; the message says which, without quoting the text."""
+    """A text failed a check; the message says which, without quoting the text. `check` names it in a word or two."""
+
+    failure = "REJECTED_TEXT"
+
+    def __init__(self, check: str, complaint: str) -> None:
+        self.check = check
+        super().__init__(f"{check}: {complaint}")
+
+
+class SuspectText(RejectedText):
+    """A text that reads like knowledge and is not to be believed.
+
+    `reason` is that of loreline.knowledge.v1.SuspectReason, `text` what was written, `evidence` the words that gave it
+    away: for people who look at suspects, never for logs.
+    """
+
+    failure = "SUSPECT"
+
+    def __init__(self, reason: str, complaint: str, text: str, evidence: str = "") -> None:
+        self.reason, self.evidence = reason, evidence
+        self.text = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()  # a model may write half a character
+        super().__init__(reason.lower().replace("_", " "), complaint)
+
+    @property
+    def detail(self) -> str:
+        """The reason in words, with the evidence."""
+        return f"{self} ({self.evidence})" if self.evidence else str(self)
 
 
 def accept(text: str, prompt: Prompt, finish_reason: str) -> str:
@@ -43,7 +69,7 @@ def accept(text: str, prompt: Prompt, finish_reason: str) -> str:
     line = _trimmed(_one_line(text), prompt, finish_reason)
     _check_line(line, composed=prompt.style is PromptStyle.FACTS)
     if _echo_share(_words(line), _words(prompt.instructions)) > ECHO_SHARE:
-        raise RejectedText("prompt echo: the text repeats its instructions")
+        raise SuspectText("PROMPT_ECHO", "the text repeats its instructions", line)
     return line
 
 
@@ -55,19 +81,19 @@ def accept_ready_made(text: str, composed: bool = False) -> str:
     """
     line = _one_line(text)
     if len(line) > MAX_CHARACTERS:
-        raise RejectedText(f"too long: {len(line)} of at most {MAX_CHARACTERS} characters")
+        raise RejectedText("too long", f"{len(line)} of at most {MAX_CHARACTERS} characters")
     _check_line(line, composed)
     return line
 
 
 def _one_line(text: str) -> str:
     if _CHAT_MARKER.search(text):
-        raise RejectedText("prompt echo: the text holds chat markers")
+        raise SuspectText("PROMPT_ECHO", "the text holds chat markers", text)
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if not line:
-        raise RejectedText("empty: the model wrote nothing")
+        raise RejectedText("empty", "the model wrote nothing")
     if _REFUSAL.search(line.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")):
-        raise RejectedText("refusal: the model declined to answer")
+        raise RejectedText("refusal", "the model declined to answer")
     return line
 
 
@@ -75,16 +101,16 @@ def _trimmed(line: str, prompt: Prompt, finish_reason: str) -> str:
     if finish_reason == "length" or len(line) > MAX_CHARACTERS:
         line = last_whole_sentence(line[:MAX_CHARACTERS])
         if not line:
-            raise RejectedText("cut: the token limit left no whole sentence")
+            raise RejectedText("cut", "the token limit left no whole sentence")
     return grounded_part(line, prompt) if prompt.style is PromptStyle.GROUNDED else line
 
 
 def _check_line(line: str, composed: bool) -> None:
     words = _words(line)
     if len(words) < MINIMUM_WORDS:
-        raise RejectedText(f"too short: {len(words)} of at least {MINIMUM_WORDS} words")
+        raise RejectedText("too short", f"{len(words)} of at least {MINIMUM_WORDS} words")
     if not composed and _says_the_same(line, words):
-        raise RejectedText("looping: the text says the same again and again")
+        raise RejectedText("looping", "the text says the same again and again")
 
 
 def _says_the_same(line: str, words: list[str]) -> bool:
@@ -110,7 +136,7 @@ def grounded_part(line: str, prompt: Prompt) -> str:
             break
         kept += sentence
     if not kept.strip():
-        raise RejectedText("ungrounded: the first sentence names what the facts do not")
+        raise RejectedText("ungrounded", "the first sentence names what the facts do not")
     return kept.strip()
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from services.scenarios.items import AttributeValue, Item
+
+SCORERS = ("kar", "unictr", "unictr-student")
+FACT_ROLES = ("year", "director", "author", "artist", "brand", "developer")
 
 
 class UnknownScenario(Exception):
@@ -55,6 +58,9 @@ class Scenario:
 
     The grounded prompts are for models too small to be asked what they know: they reason on given facts alone.
     The cluster prompts are None in a scenario that is not made for collective knowledge.
+    `facts` says which attribute holds what a text must not deny: a role of FACT_ROLES and the attribute's name.
+    `minimum_agreement` is what samples of one prompt must reach, 0 to 1; None leaves it to the process.
+    `scorer` is the kind of model version that ranks the scenario, one of SCORERS.
     """
 
     name: str
@@ -70,10 +76,18 @@ class Scenario:
     grounded_user_prompt: PromptTemplate
     item_cluster_prompt: PromptTemplate | None = None
     user_cluster_prompt: PromptTemplate | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    minimum_agreement: float | None = None
+    scorer: str = SCORERS[0]
 
     def field_values(self, item: Item) -> list[str]:
         """The item's categorical feature values, one for each of `item_fields`; empty text where unknown."""
-        return [TRANSFORMS[field.transform](item.attributes.get(field.attribute)) for field in self.item_fields]
+        return [TRANSFORMS[made.transform](item.attributes.get(made.attribute)) for made in self.item_fields]
+
+    @property
+    def field_names(self) -> list[str]:
+        """The names of `item_fields`, in their order."""
+        return [made.name for made in self.item_fields]
 
 
 def _text(value: AttributeValue) -> str:
@@ -146,6 +160,9 @@ def _parse(document: dict[str, Any], name: str) -> Scenario:
         grounded_user_prompt=prompts["grounded_user"],
         item_cluster_prompt=prompts.get("item_cluster"),
         user_cluster_prompt=prompts.get("user_cluster"),
+        facts=_facts(document.get("facts", {})),
+        minimum_agreement=_agreement(document.get("minimum_agreement")),
+        scorer=_scorer(document.get("scorer", SCORERS[0])),
     )
 
 
@@ -158,7 +175,7 @@ def _ratings(rating: dict[str, Any]) -> tuple[float, float, float]:
 
 def _item_fields(entries: list[dict[str, Any]]) -> tuple[ItemField, ...]:
     fields = tuple(ItemField(**entry) for entry in entries)
-    unknown = [field.transform for field in fields if field.transform not in TRANSFORMS]
+    unknown = [made.transform for made in fields if made.transform not in TRANSFORMS]
     if unknown or not fields:
         raise ValueError(f"item_fields: must not be empty; unknown transforms: {unknown}")
     return fields
@@ -168,3 +185,25 @@ def _factors(factors: Any) -> tuple[str, ...]:
     if not isinstance(factors, list) or not factors or not all(isinstance(factor, str) for factor in factors):
         raise ValueError("factors: must be a list of texts, at least one")
     return tuple(factors)
+
+
+def _facts(facts: Any) -> dict[str, str]:
+    if not isinstance(facts, dict) or not all(isinstance(name, str) and name for name in facts.values()):
+        raise ValueError("facts: must name an attribute for each role, as in `year: year`")
+    if unknown := [role for role in facts if role not in FACT_ROLES]:
+        raise ValueError(f"facts: must be of {', '.join(FACT_ROLES)}; unknown: {unknown}")
+    return dict(facts)
+
+
+def _agreement(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"minimum_agreement: must be a number from 0 to 1, is {value!r}")
+    return float(value)
+
+
+def _scorer(value: Any) -> str:
+    if value not in SCORERS:
+        raise ValueError(f"scorer: must be one of {', '.join(SCORERS)}, is {value!r}")
+    return str(value)

@@ -23,7 +23,9 @@ class Completion:
 
 
 class ProviderError(Exception):
-    """No completion came of a question; the message never holds prompt or text."""
+    """No completion came of a question; the message never holds prompt or text. `reason` is that of the failure."""
+
+    reason = "UNAVAILABLE"
 
 
 class ProviderUnavailable(ProviderError):
@@ -32,6 +34,30 @@ class ProviderUnavailable(ProviderError):
 
 class ProviderRefused(ProviderError):
     """The provider refuses the question as it stands; a retry is useless."""
+
+    reason = "REFUSED"
+
+
+class PromptTooLong(ProviderRefused):
+    """The prompt is over the model's limit, and nothing is left that may be cut."""
+
+    reason = "TOO_LONG"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most tokens that a provider writes for an answer, and reads in a prompt; None: not known, or no matter."""
+
+    new_tokens: int
+    prompt_tokens: int | None = None
+
+    def check(self) -> None:
+        """Raises ProviderUnavailable when no prompt fits beside such an answer: the settings' fault, not a prompt's."""
+        if self.prompt_tokens is not None and self.prompt_tokens <= 0:
+            raise ProviderUnavailable(
+                f"answers of up to {self.new_tokens} tokens leave no room for a prompt in the model's context: "
+                "lower LORELINE_KNOWLEDGE_MAX_NEW_TOKENS"
+            )
 
 
 Outcome = Completion | ProviderError
@@ -48,6 +74,10 @@ class Provider(Protocol):
         """The model's id as its server names it. Raises ProviderUnavailable when the server must be asked and fails."""
         ...
 
+    def limits(self) -> Limits:
+        """What the model takes and writes, as it was when `model` was last called; asks nobody."""
+        ...
+
     def parameters(self, sample: int) -> Mapping[str, Any]:
         """The generation parameters of a sample, fit for JSON: part of the answer's key and provenance."""
         ...
@@ -61,6 +91,10 @@ class Provider(Protocol):
 
     def answers(self) -> bool:
         """Whether the provider is ready to be asked; ends within a few seconds."""
+        ...
+
+    def is_paused(self) -> bool:
+        """Whether the provider is left alone for a while because it failed."""
         ...
 
     def close(self) -> None:
@@ -100,6 +134,12 @@ class ProviderPool:
             if name not in self._built:
                 self._built[name] = self._build(name)
             return self._built[name]
+
+    def is_paused(self, name: str) -> bool:
+        """Whether that provider is left alone; one that was never asked for is not."""
+        with self._lock:
+            provider = self._built.get(name)
+        return provider is not None and provider.is_paused()
 
     def close(self) -> None:
         """Close every provider that was built."""

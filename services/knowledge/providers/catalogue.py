@@ -15,12 +15,12 @@ from services.knowledge.prompts import (
     clean_number,
     clean_text,
 )
-from services.knowledge.providers import Completion, Outcome, ProviderRefused
+from services.knowledge.providers import Completion, Limits, Outcome, ProviderRefused
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.tastes import Taste, Tastes, field_values, summarise
 from services.scenarios import Cluster, Item, Scenario, UserHistory
 
-COMPOSITION = 1  # raise with every change of words: part of the key under which answers are kept
+COMPOSITION = 2  # raise with every change of words: part of the key under which answers are kept
 SHOWN_TASTES = 4
 SHOWN_MEMBERS = 5
 ROUNDED = {"decade", "band"}  # transforms that do not tell the whole attribute
@@ -38,6 +38,10 @@ class CatalogueProvider:
     def model(self) -> str:
         """`template`: no language model is asked."""
         return "template"
+
+    def limits(self) -> Limits:
+        """None: it costs nothing."""
+        return Limits(new_tokens=0)
 
     def parameters(self, sample: int) -> Mapping[str, Any]:  # noqa: ARG002
         """The version of the composition."""
@@ -57,6 +61,10 @@ class CatalogueProvider:
     def answers(self) -> bool:
         """Always: there is nothing to wait for."""
         return True
+
+    def is_paused(self) -> bool:
+        """Never: it is not a server."""
+        return False
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -91,7 +99,7 @@ def _attribute_sentences(item: Item, scenario: Scenario) -> Iterator[str]:
         if name not in said:
             factor = _factor_of(name, scenario.factors)
             about = f" (on {factor})" if factor and factor != _plain(name) else ""
-            yield f"The catalogue gives its {_plain(name)}{about} as {value}."
+            yield f"The catalogue gives its {_plain(name)}{about} as {value.removesuffix('.')}."
 
 
 def _factor_of(name: str, factors: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services import wheel_assets
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Outcome, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, Outcome, ProviderUnavailable
 from services.knowledge.settings import KnowledgeSettings
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -38,6 +38,10 @@ class EmbeddedProvider:
         """The model's name and quantisation."""
         return f"{MODEL}.Q4_1"
 
+    def limits(self) -> Limits:
+        """Those of the settings and of the model's quality, which falls with longer prompts."""
+        return Limits(self._max_new_tokens, MAX_PROMPT_TOKENS)
+
     def parameters(self, sample: int) -> Mapping[str, Any]:
         """Greedy for sample 0, seeded sampling after."""
         shared = {"max_new_tokens": self._max_new_tokens, "repetition_penalty": REPETITION_PENALTY}
@@ -55,6 +59,10 @@ class EmbeddedProvider:
     def answers(self) -> bool:
         """Always: the model is loaded when it is first asked."""
         return True
+
+    def is_paused(self) -> bool:
+        """Never: it is not a server."""
+        return False
 
     def close(self) -> None:
         """Drop the model."""

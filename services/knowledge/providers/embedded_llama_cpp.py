@@ -15,7 +15,7 @@ from llama_cpp import Llama
 
 from services import wheel_assets
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Outcome, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, Outcome, ProviderUnavailable
 from services.knowledge.settings import KnowledgeSettings
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -39,6 +39,10 @@ class LlamaCppProvider:
         """The model's name and quantisation."""
         return f"{MODEL}.Q4_1"
 
+    def limits(self) -> Limits:
+        """Those of the context, which prompt and answer share."""
+        return Limits(self._max_new_tokens, CONTEXT_TOKENS - self._max_new_tokens)
+
     def parameters(self, sample: int) -> Mapping[str, Any]:
         """Greedy for sample 0, seeded sampling after."""
         shared = {"runtime": "llama.cpp", "max_tokens": self._max_new_tokens, "repeat_penalty": REPEAT_PENALTY}
@@ -56,6 +60,10 @@ class LlamaCppProvider:
     def answers(self) -> bool:
         """Always: the model is loaded when it is first asked."""
         return True
+
+    def is_paused(self) -> bool:
+        """Never: it is not a server."""
+        return False
 
     def close(self) -> None:
         """Drop the model."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import httpx2
 from huggingface_hub import AsyncInferenceClient
 
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Outcome, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, Outcome, ProviderError, ProviderUnavailable
 from services.knowledge.providers.http_calls import HttpCalls, MalformedAnswer, answers_get, finish_reason
 from services.knowledge.settings import KnowledgeSettings
+
+CONTEXT_VALID_SECONDS = 60.0  # a server may come back with another model under the same address
+LIST_TIMEOUT_SECONDS = 5.0
+SERVER_FAULT = 500
 
 
 class OpenAICompatibleProvider:
@@ -31,10 +38,20 @@ class OpenAICompatibleProvider:
         token = self._token or "none"
         self._client = AsyncInferenceClient(base_url=self._url, token=token, timeout=settings.request_timeout_seconds)
         self._calls = HttpCalls(settings)
+        self._context: int | None = None
+        self._context_until, self._reading = 0.0, threading.Lock()
 
     def model(self) -> str:
-        """The model's name in the settings."""
+        """The model's name in the settings. The server is asked each minute how much the model reads, if it tells."""
+        with self._reading:  # many callers, one request
+            if time.monotonic() >= self._context_until:
+                self._read_context()
+        self.limits().check()
         return self._model
+
+    def limits(self) -> Limits:
+        """The setting's for the answer; for the prompt what the model's context leaves beside it."""
+        return Limits(self._max_tokens, None if self._context is None else self._context - self._max_tokens)
 
     def parameters(self, sample: int) -> Mapping[str, Any]:
         """Temperature 0 is greedy; left out it would be sampled."""
@@ -49,6 +66,10 @@ class OpenAICompatibleProvider:
         """Whether the server lists its models."""
         return answers_get(f"{self._url}/models", self._token)
 
+    def is_paused(self) -> bool:
+        """Whether the circuit is open."""
+        return self._calls.is_paused()
+
     def close(self) -> None:
         """Close connections and the loop."""
         self._calls.close(self._client)
@@ -62,3 +83,26 @@ class OpenAICompatibleProvider:
         reason, usage = finish_reason(choice.finish_reason), output.usage
         prompt_tokens = int(usage.prompt_tokens) if usage else 0
         return Completion(choice.message.content, prompt_tokens, int(usage.completion_tokens) if usage else 0, reason)
+
+    def _read_context(self) -> None:
+        """Tokens of the model's context, which vLLM tells as `max_model_len`; None where nothing is told."""
+        try:
+            listed = self._calls.run(self._list_models, LIST_TIMEOUT_SECONDS)
+        except ProviderError:
+            return  # what was known stays, and the question itself will show whether the server answers
+        lengths = [model.get("max_model_len") for model in listed if model.get("id") == self._model]
+        self._context = lengths[0] if lengths and isinstance(lengths[0], int) and lengths[0] > 0 else None
+        self._context_until = time.monotonic() + CONTEXT_VALID_SECONDS
+
+    async def _list_models(self) -> list[dict[str, Any]]:
+        """What the server tells of its models: nothing, where it does not list them. Raises what translate() knows."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        async with httpx2.AsyncClient(timeout=LIST_TIMEOUT_SECONDS) as client:
+            response = await client.get(f"{self._url}/models", headers=headers)
+        if response.status_code >= SERVER_FAULT:
+            raise ProviderUnavailable(f"the server answered with status {response.status_code}")
+        try:
+            listed = response.json()["data"]
+        except (ValueError, KeyError, TypeError):
+            return []
+        return [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []

@@ -1,0 +1,70 @@
+"""Puts questions to providers and says what came of each: knowledge, a failure, or why its text cannot be served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from loreline.client.knowledge import Failure, Suspect
+from services.knowledge.metering import Meter
+from services.knowledge.metrics import KnowledgeMetrics
+from services.knowledge.providers import Completion, Outcome, Provider
+from services.knowledge.questions import Question, Result, judge, provenance_of
+from services.knowledge.suspects import SuspectStore
+from services.knowledge.text_checks import RejectedText, SuspectText
+from services.scenarios import Knowledge
+
+log = structlog.get_logger(__name__)
+
+
+class Asker:
+    """Asks, checks what was written, and keeps apart what must not be served. Safe to call from several threads."""
+
+    def __init__(self, meter: Meter, suspects: SuspectStore, metrics: KnowledgeMetrics) -> None:
+        self._meter, self._suspects, self._metrics = meter, suspects, metrics
+
+    def ask(
+        self, provider: Provider, questions: Sequence[Question], sample: int, fallback_reason: str = ""
+    ) -> Iterator[tuple[Question, Result | RejectedText]]:
+        """Yield what came of each question, all of one scenario, as answers come.
+
+        Raises DependencyUnavailable (the store).
+        """
+        if not questions:
+            return
+        parameters, first = provider.parameters(sample), questions[0]
+        prompts = [question.prompt for question in questions]
+        put = self._meter.outcomes(first.provider, provider, first.prompt.scenario.name, prompts, sample)
+        for index, outcome in put:
+            result = self._judged(questions[index], outcome, parameters, fallback_reason)
+            self._metrics.questions.labels(first.provider, _outcome_of(result)).inc()
+            yield questions[index], result
+
+    def set_aside(self, question: Question, knowledge: Knowledge, why: SuspectText) -> None:
+        """Keep a text as a suspect. Raises DependencyUnavailable (the store)."""
+        log.info("text suspect", key=question.key, provider=question.provider, why=str(why))
+        prompt = question.prompt
+        self._metrics.suspects.labels(prompt.scenario.name, why.reason.lower()).inc()
+        self._suspects.put(Suspect(prompt.subject_kind, prompt.subject_id, knowledge, why.reason, why.detail))
+
+    def _judged(
+        self, question: Question, outcome: Outcome, parameters: Mapping[str, Any], fallback_reason: str
+    ) -> Result | RejectedText:
+        try:
+            return judge(question, outcome, parameters, fallback_reason)
+        except SuspectText as why:
+            assert isinstance(outcome, Completion)
+            source = provenance_of(question, outcome, parameters, fallback_reason)
+            self.set_aside(question, Knowledge(why.text, source), why)
+            return why
+        except RejectedText as why:
+            log.info("text rejected", key=question.key, provider=question.provider, why=str(why))
+            return why
+
+
+def _outcome_of(result: Result | RejectedText) -> str:
+    if isinstance(result, Knowledge):
+        return "written"
+    return (result.reason if isinstance(result, Failure) else result.failure).lower()

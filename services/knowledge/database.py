@@ -1,0 +1,55 @@
+"""The SQLite file of the knowledge process: one connection that threads share."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from services.runtime.errors import DependencyUnavailable
+
+BUSY_TIMEOUT_SECONDS = 5.0
+Value = str | int | float
+
+
+class Database:
+    """One file. Every method raises DependencyUnavailable when the file cannot be read or written."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        with _store_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last answers, no more
+
+    def create(self, schema: str) -> None:
+        """Make the tables that are missing."""
+        with self._lock, _store_errors():
+            self._connection.executescript(schema)
+
+    def read(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        with self._lock, _store_errors():
+            return self._connection.execute(statement, values).fetchall()
+
+    def write(self, statement: str, *rows: Sequence[Value]) -> int:
+        """Run a statement once for each row, all or none of them; returns how many rows were changed."""
+        with self._lock, _store_errors(), self._connection:
+            return self._connection.executemany(statement, rows).rowcount
+
+    def close(self) -> None:
+        """Close the file; call it when nothing uses it any more."""
+        with self._lock:
+            self._connection.close()
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise DependencyUnavailable("the knowledge store", str(error)) from error
