@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 import structlog
 
+from services.embedding.metrics import EmbeddingMetrics
 from services.model_registry import ModelRegistry, NoSuchVersion
 from services.runtime.errors import FailedPrecondition, InvalidRequest, NotFound
 
@@ -22,16 +23,24 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Adapted:
-    """float32 (N, A) augmented vectors, and the model version whose adaptor made them."""
+    """float32 (N, A) augmented vectors, and the model version whose adaptor made them.
+
+    `others` are active versions of other kinds; none when a version was named.
+    `expert_weights` (N, E) say how its `experts` were mixed; E is 0 when not asked for, or when the file cannot say.
+    """
 
     vectors: npt.NDArray[np.float32]
     model_version: str
+    experts: list[str]
+    expert_weights: npt.NDArray[np.float32]
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Adaptor:
     session: onnxruntime.InferenceSession
     knowledge_dimension: int
+    experts: dict[str, list[str]]  # names by output; none in files exported before there were such outputs
 
 
 class Adapter:
@@ -41,31 +50,49 @@ class Adapter:
     The `loaded_adaptors` versions that were used last stay in memory.
     """
 
-    def __init__(self, registry: ModelRegistry, *, loaded_adaptors: int = 3, threads: int = 1) -> None:
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        *,
+        loaded_adaptors: int = 3,
+        threads: int = 1,
+        metrics: EmbeddingMetrics | None = None,
+    ) -> None:
         self._registry, self._capacity, self._threads = registry, loaded_adaptors, threads
+        self._metrics = metrics or EmbeddingMetrics()
         self._loaded: OrderedDict[str, _Adaptor] = OrderedDict()
         self._lock = threading.Lock()
 
-    def adapt(self, subject: Subject, vectors: npt.NDArray[np.float32], version: str = "") -> Adapted:
-        """Adapt float32 (N, K), N from 1 to 1,024. An empty `version` means the active one.
+    def adapt(
+        self, subject: Subject, vectors: npt.NDArray[np.float32], version: str = "", with_experts: bool = False
+    ) -> Adapted:
+        """Adapt float32 (N, K), N from 1 to 1,024. An empty `version` means the active one, best of kind kar.
 
         Raises FailedPrecondition before any promotion, NotFound for an unknown version, InvalidRequest for a wrong
         width or for numbers that are not finite.
         """
-        version = version or self._active()
+        with self._metrics.adapt(subject, len(vectors)):
+            chosen, *others = [version] if version else self._active()
+            return replace(self._adapted(subject, vectors, chosen, with_experts), others=tuple(others))
+
+    def _adapted(self, subject: Subject, vectors: npt.NDArray[np.float32], version: str, with_experts: bool) -> Adapted:
         adaptor = self._adaptor(version)
         _check(vectors, adaptor.knowledge_dimension, version)
         nothing = np.empty((0, adaptor.knowledge_dimension), dtype=np.float32)
         inputs = {f"{name}_knowledge": vectors if name == subject else nothing for name in ("item", "user")}
-        return Adapted(adaptor.session.run([f"{subject}_augmented"], inputs)[0], version)
+        gate = f"{subject}_experts"
+        experts = adaptor.experts.get(gate, []) if with_experts else []
+        augmented, *gates = adaptor.session.run([f"{subject}_augmented", *([gate] if experts else [])], inputs)
+        weights = gates[0] if gates else np.empty((len(vectors), 0), dtype=np.float32)
+        return Adapted(augmented, version, experts, weights)
 
-    def _active(self) -> str:
-        version = self._registry.active()
-        if version is None:
+    def _active(self) -> list[str]:
+        versions = self._registry.adapted_versions()
+        if not versions:
             raise FailedPrecondition(
                 "no model version is active: train one with `loreline train`, then run `loreline models promote`"
             )
-        return version
+        return versions
 
     def _adaptor(self, version: str) -> _Adaptor:
         with self._lock:
@@ -81,11 +108,19 @@ class Adapter:
             folder, manifest = self._registry.folder(version), self._registry.manifest(version)
         except NoSuchVersion as error:
             raise NotFound("model version", version) from error
+        if not manifest.has_adaptor:
+            raise InvalidRequest([("model_version", f"{version} is of kind {manifest.kind}, which has no adaptor")])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         log.info("adaptor loaded", model_version=version)
         session = onnxruntime.InferenceSession(folder / "adaptor.onnx", options)
-        return _Adaptor(session, manifest.knowledge_dimension)
+        return _Adaptor(session, manifest.knowledge_dimension, _experts(session))
+
+
+def _experts(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:
+    names = session.get_modelmeta().custom_metadata_map
+    outputs = [output.name for output in session.get_outputs() if output.name in names]
+    return {output: names[output].split(",") for output in outputs}
 
 
 def _check(vectors: npt.NDArray[np.float32], dimension: int, version: str) -> None:

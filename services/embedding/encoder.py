@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
+from services.embedding.batching import length_batches
+from services.embedding.metrics import EmbeddingMetrics
 from services.runtime.errors import DeadlineExceeded, InvalidRequest, Overloaded
 
 MAX_TEXTS = 1024
@@ -32,8 +36,10 @@ class EncodedTexts:
 class Encoder:
     """Runs an encoder that services.embedding.encoder_export wrote. Safe to share between threads.
 
-    A text's vector does not depend on the texts beside it: padding is masked. At most `concurrent_encodings` calls
-    compute at once; a call that has waited `wait_seconds` for its turn raises Overloaded.
+    A text's vector does not depend on the texts beside it: padding is masked. All calls share `threads` threads, each
+    of which computes a small batch by itself, since threads that share one batch wait for each other. At most
+    `concurrent_encodings` calls have batches under way; a call that has waited `wait_seconds` for its turn raises
+    Overloaded.
     """
 
     def __init__(
@@ -42,8 +48,10 @@ class Encoder:
         *,
         threads: int = 1,
         batch_texts: int = 32,
+        batch_tokens: int = 384,
         concurrent_encodings: int = 2,
         wait_seconds: float = 10.0,
+        metrics: EmbeddingMetrics | None = None,
     ) -> None:
         facts = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         self.id, self.dimension, self.max_tokens = str(facts["id"]), int(facts["dimension"]), int(facts["max_tokens"])
@@ -51,9 +59,12 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_tokens)
-        self._session = onnxruntime.InferenceSession(folder / "encoder.onnx", _options(threads))
-        self._batch_texts, self._wait_seconds = batch_texts, wait_seconds
+        self._session = onnxruntime.InferenceSession(folder / "encoder.onnx", _options())
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
+        self._batch_texts, self._batch_tokens, self._wait_seconds = batch_texts, batch_tokens, wait_seconds
         self._turns = threading.BoundedSemaphore(concurrent_encodings)
+        self._metrics = metrics or EmbeddingMetrics()
 
     def encode(self, texts: Sequence[str], timeout_seconds: float | None = None) -> EncodedTexts:
         """Encode 1 to 1,024 texts of 1 to 16,384 characters.
@@ -63,19 +74,32 @@ class Encoder:
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         _check(texts)
-        with self._turn(timeout_seconds):
+        with self._turn(timeout_seconds), self._metrics.encode_seconds.time():
             tokens = self._tokenizer.encode_batch(list(texts))
             vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-            for rows in self._batches([len(text) for text in tokens]):
-                _check_time(deadline)
-                vectors[rows] = self._run([tokens[row] for row in rows])
-        return EncodedTexts(vectors, sum(bool(text.overflowing) for text in tokens))
+            for rows, found in self._computed(tokens, deadline):
+                vectors[rows] = found
+        truncated = sum(bool(text.overflowing) for text in tokens)
+        self._metrics.truncated.inc(truncated)
+        return EncodedTexts(vectors, truncated)
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[npt.NDArray[np.intp]]:
-        """Rows of texts of similar length, so that little is padding."""
-        order = np.argsort(lengths, kind="stable")
-        for start in range(0, len(order), self._batch_texts):
-            yield order[start : start + self._batch_texts]
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens `encode` would compute for the texts, padding left out."""
+        return sum(len(text) for text in self._tokenizer.encode_batch(list(texts)))
+
+    def _computed(
+        self, tokens: Sequence[Encoding], deadline: float | None
+    ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]:
+        """Rows and their vectors. Few batches are handed over ahead, so that calls take turns at the threads."""
+        under_way: deque[tuple[npt.NDArray[np.intp], Future[npt.NDArray[np.float32]]]] = deque()
+        for rows in length_batches([len(text) for text in tokens], self._batch_texts, self._batch_tokens):
+            _check_time(deadline)
+            under_way.append((rows, self._pool.submit(self._run, [tokens[row] for row in rows])))
+            if len(under_way) > self._threads:
+                ready, future = under_way.popleft()
+                yield ready, future.result()
+        for ready, future in under_way:
+            yield ready, future.result()
 
     def _run(self, texts: Sequence[Encoding]) -> npt.NDArray[np.float32]:
         width = max(2, max(len(text) for text in texts))  # the exporter takes a length of 1 for a constant
@@ -83,13 +107,18 @@ class Encoder:
         mask = np.zeros((len(texts), width), dtype=np.int64)  # (B, T)
         for row, text in enumerate(texts):
             token_ids[row, : len(text)], mask[row, : len(text)] = text.ids, 1
-        vectors: npt.NDArray[np.float32] = self._session.run(None, {"input_ids": token_ids, "attention_mask": mask})[0]
+        with self._metrics.batch(len(texts), int(mask.sum()), mask.size):
+            found = self._session.run(None, {"input_ids": token_ids, "attention_mask": mask})
+        vectors: npt.NDArray[np.float32] = found[0]
         return vectors
 
     @contextmanager
     def _turn(self, timeout_seconds: float | None) -> Iterator[None]:
         wait = self._wait_seconds if timeout_seconds is None else min(self._wait_seconds, timeout_seconds)
-        if not self._turns.acquire(timeout=wait):
+        with self._metrics.wait():
+            has_turn = self._turns.acquire(timeout=wait)
+        if not has_turn:
+            self._metrics.refused.inc()
             raise Overloaded(f"no turn to encode within {wait:.1f} s: too many calls compute")
         try:
             yield
@@ -97,9 +126,9 @@ class Encoder:
             self._turns.release()
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def _options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return options

