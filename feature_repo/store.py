@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -41,8 +42,14 @@ def open_store(directory: Path, online_store: str = "sqlite") -> FeatureStore:
 
 
 def apply_definitions(store: FeatureStore, directory: Path) -> None:
-    """Bring the registry and the online store's tables up to the definitions. A second call changes nothing."""
+    """Bring the registry and the online store's tables up to the definitions. A second call changes nothing.
+
+    SQLite's file is put in WAL mode, which stays with the file: readers and a writer do not wait for each other then.
+    """
     store.apply([item, user, *feature_views(directory)])
+    if store.config.online_store.type == "sqlite":
+        with closing(sqlite3.connect(store.config.online_store.path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
 
 
 def materialise(store: FeatureStore, directory: Path, views: Sequence[str] = tuple(SCHEMAS)) -> list[str]:

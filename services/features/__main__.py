@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from feature_repo.store import apply_definitions, open_store
+from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
 from services.features.ledger import Ledger
+from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
 from services.features.seeding import seed
 from services.features.servicer import service
 from services.features.settings import FeaturesSettings
 from services.features.user_features import UserFeatures
 from services.runtime.logs import configure_logs
+from services.runtime.metrics import serve_metrics
 from services.runtime.process_settings import read_settings
 from services.runtime.server import ServerOptions, serve
 
@@ -29,7 +32,10 @@ def main() -> None:
         max_concurrent_calls=settings.max_concurrent_calls,
         drain_seconds=settings.drain_seconds,
     )
-    features = service(ItemFeatures(store, ledger), UserFeatures(store, ledger), ledger)
+    metrics = FeaturesMetrics(ledger)
+    serve_metrics(metrics.registry, settings.metrics_address)
+    items, users = ItemFeatures(store, ledger), UserFeatures(store, ledger)
+    features = service(items, users, Descriptions(store, ledger), ledger, metrics)
     serve(options, [features], checks={"online_store": store.answers}, stopping=ledger.end_watches, close=ledger.close)
 
 

@@ -1,25 +1,24 @@
-"""Items: packed reads, ordered writes, descriptions, and what a promotion needs."""
+"""Items: packed reads, ordered writes, and what a promotion needs."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import KnowledgeVectors, Stamp, pack_item, unpack_item
-from loreline.client.messages import knowledge_bytes, knowledge_of_bytes, vector_bytes, vector_of
+from loreline.client import KnowledgeVectors, Stamp, unpack_item
+from loreline.client.messages import knowledge_bytes, vector_bytes, vector_of
 from services.features import ordering
-from services.features.ledger import Ledger, microseconds, moment_of
+from services.features.ledger import Ledger
 from services.features.online_store import OnlineStore
-from services.features.ordering import ItemState, Outcome
-from services.runtime.errors import NotFound
-from services.scenarios import Item, Knowledge
+from services.features.ordering import ItemState, Outcome, microseconds
+from services.scenarios import Item
 
 PAGE = 500
 
@@ -28,6 +27,7 @@ PAGE = 500
 class ContentWrite:
     """The item as its event gave it."""
 
+    kind: ClassVar[str] = "content"
     stamp: Stamp
     item: Item
 
@@ -41,6 +41,7 @@ class ContentWrite:
 class KnowledgeWrite:
     """Knowledge made from the content that the same event stored."""
 
+    kind: ClassVar[str] = "knowledge"
     stamp: Stamp
     item_id: str
     vectors: KnowledgeVectors
@@ -50,24 +51,12 @@ class KnowledgeWrite:
 class Removal:
     """The item went."""
 
+    kind: ClassVar[str] = "removal"
     stamp: Stamp
     item_id: str
 
 
 ItemWrite = ContentWrite | KnowledgeWrite | Removal
-
-
-@dataclass(frozen=True)
-class Description:
-    """Everything stored for one item; the knowledge fields are None or empty while there is none."""
-
-    item: Item
-    content: Stamp
-    content_stored: datetime
-    knowledge: Knowledge | None
-    knowledge_stored: datetime | None
-    encoder: str
-    model_versions: list[str]
 
 
 @dataclass(frozen=True)
@@ -101,24 +90,6 @@ class ItemFeatures:
             self._store_all(applied, {write.item_id: states[write.item_id] for write in applied})
         return outcomes
 
-    def describe(self, item_id: str) -> Description:
-        """Everything stored for one item. Raises NotFound when it was never stored or was deleted."""
-        state = self._ledger.items([item_id]).get(item_id)
-        profile = self._store.read("item_profile", [item_id])[0]
-        if state is None or state.packed.deleted or profile["title"] is None:
-            raise NotFound("item", item_id)
-        known = bool(state.knowledge_event_id)
-        source = self._store.read("item_provenance", [item_id])[0] if known else {}
-        return Description(
-            item=Item(item_id, profile["scenario"], profile["title"], json.loads(profile["attributes_json"])),
-            content=state.content,
-            content_stored=moment_of(profile["stored_time_us"]),
-            knowledge=knowledge_of_bytes(source["knowledge"]) if known else None,
-            knowledge_stored=moment_of(source["stored_time_us"]) if known else None,
-            encoder=self._store.read("item_knowledge", [item_id])[0]["encoder"] if known else "",
-            model_versions=list(state.packed.augmented),
-        )
-
     def vectors(self, lacking_version: str) -> Iterator[VectorPage]:
         """Pages of stored knowledge vectors, of all items or of those without a version's augmented vector."""
         yield from vector_pages(
@@ -126,15 +97,20 @@ class ItemFeatures:
         )
 
     def put_augmented(
-        self, version: str, item_ids: Sequence[str], vectors: npt.NDArray[np.float32], serving: str = ""
+        self,
+        version: str,
+        item_ids: Sequence[str],
+        vectors: npt.NDArray[np.float32],
+        serving: str = "",
+        kept: Collection[str] = (),
     ) -> int:
         """Store (N, A) augmented vectors of one version; items deleted or without knowledge are passed over."""
         with self._writing:
             known = self._ledger.items(item_ids)
             states = [
-                _with_version(state, version, vector, serving)
+                _with_version(state, version, vector, serving, kept)
                 for item_id, vector in zip(item_ids, vectors, strict=True)
-                if (state := known.get(item_id)) and state.knowledge_event_id
+                if (state := known.get(item_id)) and state.knowledge
             ]
             self._store.write("item_packed", [_packed_row(state) for state in states])
             self._ledger.put_items(states)
@@ -174,13 +150,15 @@ def vector_pages(store: OnlineStore, view: str, subject_ids: Sequence[str]) -> I
             yield VectorPage([i for i, _ in of_encoder], encoder, np.stack([vector for _, vector in of_encoder]))
 
 
-def _with_version(state: ItemState, version: str, vector: npt.NDArray[np.float32], serving: str) -> ItemState:
-    augmented = ordering.with_version(state.packed.augmented, version, vector, serving)
+def _with_version(
+    state: ItemState, version: str, vector: npt.NDArray[np.float32], serving: str, kept: Collection[str]
+) -> ItemState:
+    augmented = ordering.with_version(state.packed.augmented, version, vector, serving, kept)
     return replace(state, packed=replace(state.packed, augmented=augmented))
 
 
 def _packed_row(state: ItemState) -> dict[str, Any]:
-    return {"item_id": state.packed.item_id, "packed": pack_item(state.packed)}
+    return {"item_id": state.packed.item_id, "packed": state.value}
 
 
 def _profile_row(write: ContentWrite, now_us: int) -> dict[str, Any]:

@@ -9,28 +9,27 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from loreline.client import PackedUser, Stamp, pack_item, pack_user, unpack_item, unpack_user
+from services.features.ledger_rows import (
+    COLUMNS,
+    STATE_COLUMNS,
+    Row,
+    item_row,
+    item_state,
+    migrate,
+    user_row,
+    user_state,
+)
 from services.features.ordering import ItemState, UserState
 
 Kind = Literal["item", "user"]
+S = TypeVar("S", ItemState, UserState)
 MOST_VARIABLES = 500  # SQLite's limit on one statement's variables is far higher; the statement stays short
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS subjects (
-    kind TEXT, id TEXT, sequence INTEGER,
-    content_event TEXT, content_time_us INTEGER, content_hash TEXT,
-    knowledge_event TEXT, knowledge_time_us INTEGER,
-    versions TEXT, packed BLOB,
-    PRIMARY KEY (kind, id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_sequence ON subjects (kind, sequence);
-"""
-COLUMNS = "id, content_event, content_time_us, content_hash, knowledge_event, knowledge_time_us, packed"
+STATE = f"SELECT {', '.join(STATE_COLUMNS)} FROM subjects WHERE kind = ?"
+PUT = f"INSERT OR REPLACE INTO subjects ({', '.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"
 
 
 class Ledger:
@@ -38,10 +37,11 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
+        migrate(self._connection)
         self._changed = threading.Condition()
         self._draining = False
-        self._sequence: int = self._one("SELECT coalesce(max(sequence), 0) FROM subjects")[0]
+        self._sequence = self._number("SELECT coalesce(max(sequence), 0) FROM subjects")
+        self._item_sequence = self._number("SELECT coalesce(max(sequence), 0) FROM subjects WHERE kind = 'item'")
 
     def close(self) -> None:
         """Close the file. Watches must have ended."""
@@ -62,29 +62,51 @@ class Ledger:
 
     def items(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """States of the items that the ledger knows, tombstones included."""
-        return {row[0]: _item_state(row) for row in self._rows("item", item_ids)}
+        return {row[0]: item_state(row) for row in self._rows("item", item_ids)}
 
     def users(self, user_ids: Sequence[str]) -> dict[str, UserState]:
         """States of the users that the ledger knows."""
-        return {row[0]: _user_state(row) for row in self._rows("user", user_ids)}
+        return {row[0]: user_state(row) for row in self._rows("user", user_ids)}
+
+    def items_after(self, item_id: str, most: int) -> list[ItemState]:
+        """The next items in the order of their ids, tombstones included."""
+        return [item_state(row) for row in self._following("item", item_id, most)]
+
+    def users_after(self, user_id: str, most: int) -> list[UserState]:
+        """The next users in the order of their ids."""
+        return [user_state(row) for row in self._following("user", user_id, most)]
 
     def put_items(self, states: Iterable[ItemState]) -> None:
-        """Store states, each under a sequence number of its own, and wake the watchers."""
-        self._put("item", [_item_row(state) for state in states])
+        """Store states in one transaction, each under a sequence number of its own, and wake the watchers."""
+        with self._changed:
+            self._put(item_row, states)
+            self._item_sequence = self._sequence
+            self._changed.notify_all()
 
     def put_users(self, states: Iterable[UserState]) -> None:
-        """Store states of users; watchers of items sleep on."""
-        self._put("user", [_user_row(state) for state in states])
+        """Store states of users in one transaction; watchers of items sleep on."""
+        with self._changed:
+            self._put(user_row, states)
 
     def item_page(self, after_sequence: int, most: int) -> list[tuple[int, bytes]]:
         """The next items, at most `most`, as (sequence, packed) in the order in which they were stored."""
         sql = "SELECT sequence, packed FROM subjects WHERE kind = 'item' AND sequence > ? ORDER BY sequence LIMIT ?"
         return self._all(sql, (after_sequence, most))
 
-    def wait_for_change(self, after_sequence: int, timeout_seconds: float) -> None:
-        """Return when something was stored after a sequence number, at the timeout, or when watches have to end."""
+    def items_changed_after(self, sequence: int) -> int:
+        """How many items have their newest state after a sequence number."""
+        return self._number("SELECT count(*) FROM subjects WHERE kind = 'item' AND sequence > ?", sequence)
+
+    def count(self, kind: Kind) -> int:
+        """How many subjects the ledger knows, tombstones included."""
+        return self._number("SELECT count(*) FROM subjects WHERE kind = ?", kind)
+
+    def wait_for_change(self, after_sequence: int, timeout_seconds: float) -> bool:
+        """Wait until an item is stored after a sequence number or watches have to end; False at the timeout."""
         with self._changed:
-            self._changed.wait_for(lambda: self._draining or self._sequence > after_sequence, timeout_seconds)
+            return self._changed.wait_for(
+                lambda: self._draining or self._item_sequence > after_sequence, timeout_seconds
+            )
 
     def subjects_with_knowledge(self, kind: Kind, lacking_version: str) -> list[str]:
         """Ids of living subjects with knowledge, of all or of those without an augmented vector of a version."""
@@ -97,67 +119,25 @@ class Ledger:
         sql = "SELECT id, content_time_us, knowledge_event FROM subjects WHERE kind = ?"
         return {subject: (time, event) for subject, time, event in self._all(sql, (kind,))}
 
-    def _put(self, kind: Kind, rows: Sequence[tuple[Any, ...]]) -> None:
-        with self._changed:
-            numbered = [(kind, row[0], self._sequence + n, *row[1:]) for n, row in enumerate(rows, start=1)]
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT OR REPLACE INTO subjects VALUES (?,?,?,?,?,?,?,?,?,?)", numbered)
-            self._connection.execute("COMMIT")
-            self._sequence += len(rows)
-            self._changed.notify_all()
+    def _put(self, row: Callable[[int, S], Row], states: Iterable[S]) -> None:
+        rows = [row(sequence, state) for sequence, state in enumerate(states, start=self._sequence + 1)]
+        self._connection.execute("BEGIN IMMEDIATE")
+        with self._connection:  # commits, or rolls back
+            self._connection.executemany(PUT, rows)
+        self._sequence += len(rows)
 
-    def _rows(self, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, kind: Kind, ids: Sequence[str]) -> Iterator[Row]:
         for start in range(0, len(ids), MOST_VARIABLES):
             page = ids[start : start + MOST_VARIABLES]
-            marks = ",".join("?" * len(page))
-            yield from self._all(f"SELECT {COLUMNS} FROM subjects WHERE kind = ? AND id IN ({marks})", (kind, *page))
+            yield from self._all(f"{STATE} AND id IN ({','.join('?' * len(page))})", (kind, *page))
+
+    def _following(self, kind: Kind, after: str, most: int) -> list[Row]:
+        return self._all(f"{STATE} AND id > ? ORDER BY id LIMIT ?", (kind, after, most))
+
+    def _number(self, sql: str, *arguments: object) -> int:
+        number: int = self._all(sql, arguments)[0][0]
+        return number
 
     def _all(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self._changed:
             return self._connection.execute(sql, arguments).fetchall()
-
-    def _one(self, sql: str) -> tuple[int]:
-        row: tuple[int] = self._connection.execute(sql).fetchone()
-        return row
-
-
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970-01-01 UTC."""
-    return round(moment.timestamp() * 1_000_000)
-
-
-def moment_of(time_us: int) -> datetime:
-    """The aware UTC datetime of microseconds since 1970-01-01."""
-    return datetime.fromtimestamp(time_us / 1_000_000, UTC)
-
-
-def _stamp(event: str, time_us: int) -> Stamp | None:
-    return Stamp(event, moment_of(time_us)) if event else None
-
-
-def _item_state(row: tuple[Any, ...]) -> ItemState:
-    _, event, time_us, content_hash, knowledge_event, _, packed = row
-    return ItemState(Stamp(event, moment_of(time_us)), content_hash, knowledge_event, unpack_item(packed))
-
-
-def _user_state(row: tuple[Any, ...]) -> UserState:
-    _, event, time_us, _, knowledge_event, knowledge_time_us, packed = row
-    return UserState(_stamp(event, time_us), _stamp(knowledge_event, knowledge_time_us), unpack_user(packed))
-
-
-def _item_row(state: ItemState) -> tuple[Any, ...]:
-    content, packed = state.content, state.packed
-    stamps = (content.event_id, microseconds(content.event_time), state.content_hash, state.knowledge_event_id, 0)
-    return packed.item_id, *stamps, json.dumps(list(packed.augmented)), pack_item(packed)
-
-
-def _user_row(state: UserState) -> tuple[Any, ...]:
-    history = (state.history.event_id, microseconds(state.history.event_time)) if state.history else ("", 0)
-    knowledge = (state.knowledge.event_id, microseconds(state.knowledge.event_time)) if state.knowledge else ("", 0)
-    versions = json.dumps(list(state.packed.augmented))
-    return state.packed.user_id, *history, "", *knowledge, versions, pack_user(state.packed)
-
-
-def new_user(user_id: str) -> UserState:
-    """The state of a user of whom nothing is stored."""
-    return UserState(None, None, PackedUser(user_id))

@@ -1,14 +1,18 @@
-"""Reads and writes Feast's online store through its public API, without the detour over dictionaries."""
+"""Reads and writes Feast's online store through its public interfaces, without detours over data frames."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pandas as pd
 from feast import FeatureStore
+from feast.infra.provider import get_provider
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Bytes, FeastType, Int64, String
 
 from feature_repo.store import SCHEMAS, entity_of
 from services.runtime.errors import DependencyUnavailable
@@ -19,24 +23,30 @@ STATUSES = {
     FieldStatus.NOT_FOUND: "NOT_FOUND",
     FieldStatus.OUTSIDE_MAX_AGE: "TOO_OLD",
 }
+VALUE_FIELDS: dict[FeastType, str] = {Bytes: "bytes_val", String: "string_val", Int64: "int64_val"}
+TICK = timedelta(microseconds=1)
+FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]  # as Feast's providers take it
 
 
 class OnlineStore:
-    """One Feast store shared by all threads.
+    """One Feast store shared by all threads, with a connection for reads and one for writes.
 
-    Feast keeps one connection to SQLite and does not lock it, so calls take turns: a read of 200 packed values takes
-    2 to 3 ms.
+    Feast does not lock a connection to SQLite, so reads take turns and so do writes, and neither waits for the other:
+    a read of 200 packed values takes 2 to 3 ms, a write of 200 rows 5 to 15.
     """
 
     def __init__(self, store: FeatureStore) -> None:
-        self._store, self._turn = store, threading.Lock()
+        self._store, self._reading = store, threading.Lock()
+        self._writer, self._writing = get_provider(store.config), threading.Lock()
+        self._views = {view: store.get_feature_view(view) for view in SCHEMAS}
+        self._written = datetime.min.replace(tzinfo=UTC)
 
-    def read(self, view: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """One dict of the view's fields for each id, in order; None where a field has no value.
+    def read(self, view: str, ids: Sequence[str], fields: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """One dict of the view's fields (empty: all) for each id, in order; None where a field has no value.
 
         Raises DependencyUnavailable when the store does not answer.
         """
-        columns, _ = self._columns(view, list(SCHEMAS[view]), ids)
+        columns, _ = self._columns(view, list(fields or SCHEMAS[view]), ids)
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def read_packed(self, view: str, ids: Sequence[str]) -> list[tuple[bytes | None, str]]:
@@ -45,17 +55,17 @@ class OnlineStore:
         return list(zip(columns["packed"], statuses["packed"], strict=True))
 
     def write(self, view: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Store rows: the entity's key and the view's fields each. Raises DependencyUnavailable.
+        """Store rows as one batch: the entity's key and all of the view's fields each. Raises DependencyUnavailable.
 
-        The event timestamp is the time of writing: order is the ledger's business, and Redis would pass over a row
-        that is not newer than the stored one.
+        The event timestamp is the time of writing, and never the same twice: order is the ledger's business, and Redis
+        would pass over a row that is not newer than the stored one, also when the clock was set back.
         """
         if not rows:
             return
-        now = pd.Timestamp.now("UTC")
-        frame = pd.DataFrame(list(rows)).assign(event_timestamp=now, created_timestamp=now)
-        with self._turn:
-            self._guard(lambda: self._store.write_to_online_store(view, frame))
+        with self._writing:
+            self._written = max(datetime.now(UTC), self._written + TICK)
+            data = [_feast_row(view, row, self._written) for row in rows]
+            self._guard(lambda: self._writer.online_write_batch(self._store.config, self._views[view], data, None))
 
     def answers(self) -> bool:
         """Whether a read goes through."""
@@ -69,7 +79,7 @@ class OnlineStore:
             return {field: [] for field in fields}, {field: [] for field in fields}
         key = entity_of(view).join_key
         features = [f"{view}:{field}" for field in fields]
-        with self._turn:
+        with self._reading:
             response = self._guard(
                 lambda: self._store.get_online_features(features=features, entity_rows=[{key: i} for i in ids]).proto
             )
@@ -82,6 +92,13 @@ class OnlineStore:
             return call()
         except Exception as error:  # Feast passes on whatever its store's driver raises
             raise DependencyUnavailable("online store", f"{type(error).__name__}: {error}") from error
+
+
+def _feast_row(view: str, row: Mapping[str, Any], written: datetime) -> FeastRow:
+    key = entity_of(view).join_key
+    entity = EntityKey(join_keys=[key], entity_values=[Value(string_val=row[key])])
+    values = {field: Value(**{VALUE_FIELDS[kind]: row[field]}) for field, kind in SCHEMAS[view].items()}
+    return entity, values, written, written
 
 
 def _plain(value: Any) -> Any:

@@ -1,23 +1,31 @@
 """Which event may change what: pure rules over one subject's state.
 
 Events of one subject are ordered by (event time, event id); the id decides between equal times, so that every order
-of arrival ends in the same state. An event is applied only when it comes after the one that was applied last.
+of arrival ends in the same state. An event is applied only when it comes after the one that was applied last;
+interactions are applied wherever they belong (see histories). Of several answers to one event the one that was written
+last stays.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import KnowledgeVectors, PackedItem, PackedUser, Stamp
+from loreline.client import Interaction, KnowledgeVectors, PackedItem, PackedUser, Stamp, pack_item, pack_user
+from services.features import histories
 from services.scenarios import Item, load_scenario
 
 KEPT_VERSIONS = 2
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+Augmented = dict[str, npt.NDArray[np.float32]]
 
 
 class Outcome(Enum):
@@ -30,27 +38,59 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Which text is stored, when it was written (microseconds since 1970-01-01 UTC), and the encoder of its vector."""
+
+    key: str
+    created_us: int
+    encoder: str
+
+
+@dataclass(frozen=True)
 class ItemState:
     """What is known of one item's events, and its packed features."""
 
     content: Stamp
     content_hash: str
-    knowledge_event_id: str  # of the content event that the stored knowledge was made from; "" = no knowledge
+    knowledge: Stamp | None  # the content event that the stored knowledge was made from
     packed: PackedItem
+    answer: Answer | None = None  # None also where knowledge was stored before answers were told apart
+
+    @cached_property
+    def value(self) -> bytes:
+        """The packed features as stores keep them."""
+        return pack_item(self.packed)
 
 
 @dataclass(frozen=True)
 class UserState:
     """What is known of one user's events, and the packed features. A stamp is None before its first event."""
 
-    history: Stamp | None
+    history: Stamp | None  # the newest event of the history
     knowledge: Stamp | None
     packed: PackedUser
+    answer: Answer | None = None
+    events: histories.Events = field(default_factory=histories.Events)
+
+    @cached_property
+    def value(self) -> bytes:
+        """The packed features as stores keep them."""
+        return pack_user(self.packed)
 
 
-def order(stamp: Stamp) -> tuple[float, str]:
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC, exactly, of an aware datetime."""
+    return (moment - BEGINNING) // timedelta(microseconds=1)
+
+
+def moment_of(time_us: int) -> datetime:
+    """The aware UTC datetime of microseconds since 1970-01-01."""
+    return BEGINNING + timedelta(microseconds=time_us)
+
+
+def order(stamp: Stamp) -> histories.Key:
     """The key by which a subject's events are ordered."""
-    return stamp.event_time.timestamp(), stamp.event_id
+    return microseconds(stamp.event_time), stamp.event_id
 
 
 def arrival(stored: Stamp | None, event: Stamp) -> Outcome:
@@ -66,10 +106,11 @@ def with_content(state: ItemState | None, event: Stamp, item: Item) -> tuple[Out
     if outcome is not Outcome.APPLIED:
         return outcome, state
     hashed = content_hash(item)
-    kept = state if state and state.content_hash == hashed else None
     fields = load_scenario(item.scenario).field_values(item)
-    packed = PackedItem(item.item_id, item.scenario, fields, kept.packed.augmented if kept else {})
-    return outcome, ItemState(event, hashed, kept.knowledge_event_id if kept else "", packed)
+    packed = PackedItem(item.item_id, item.scenario, fields, title=item.title)
+    if state is None or state.content_hash != hashed:
+        return outcome, ItemState(event, hashed, None, packed)
+    return outcome, replace(state, content=event, packed=replace(packed, augmented=state.packed.augmented))
 
 
 def with_removal(state: ItemState | None, event: Stamp, item_id: str) -> tuple[Outcome, ItemState | None]:
@@ -77,60 +118,113 @@ def with_removal(state: ItemState | None, event: Stamp, item_id: str) -> tuple[O
     outcome = arrival(state.content if state else None, event)
     if outcome is not Outcome.APPLIED:
         return outcome, state
-    return outcome, ItemState(event, "", "", PackedItem(item_id, "", [], {}, deleted=True))
+    return outcome, ItemState(event, "", None, PackedItem(item_id, "", [], {}, deleted=True))
 
 
 def with_knowledge(
     state: ItemState | None, event: Stamp, vectors: KnowledgeVectors
 ) -> tuple[Outcome, ItemState | None]:
-    """Knowledge made from the content that `event` stored. It replaces all vectors of earlier knowledge."""
+    """Knowledge made from the content that `event` stored, or that an event after it left unchanged."""
     if state is None or order(state.content) < order(event):
         return Outcome.MISSING_CONTENT, state
-    if order(event) < order(state.content) or state.packed.deleted:
+    if state.packed.deleted or not _is_about(state, event):
         return Outcome.STALE, state
-    if state.knowledge_event_id == event.event_id:
-        return Outcome.DUPLICATE, state
-    packed = replace(state.packed, augmented=augmented_of(vectors))
-    return Outcome.APPLIED, replace(state, knowledge_event_id=event.event_id, packed=packed)
+    outcome, augmented = _answered(state, event, vectors, Outcome.APPLIED)
+    if outcome is not Outcome.APPLIED:
+        return outcome, state
+    packed = replace(state.packed, augmented=augmented)
+    return outcome, replace(state, knowledge=event, packed=packed, answer=answer_of(vectors))
 
 
 def with_history(state: UserState, event: Stamp, packed: PackedUser) -> tuple[Outcome, UserState]:
-    """The user's history as a whole; its augmented vectors stay."""
+    """The user's history as a whole, interactions included that came as events; its augmented vectors stay."""
     outcome = arrival(state.history, event)
     if outcome is not Outcome.APPLIED:
         return outcome, state
-    return outcome, replace(state, history=event, packed=replace(packed, augmented=state.packed.augmented))
+    packed, events = histories.without_events(replace(packed, augmented=state.packed.augmented))
+    return outcome, replace(state, history=event, packed=packed, events=events)
+
+
+def with_interaction(state: UserState, new: Interaction) -> tuple[Outcome, UserState]:
+    """One interaction more, wherever it belongs by time; the newest 512 are kept."""
+    event = new.stamp
+    if histories.is_known(state.events, event.event_id):
+        return Outcome.DUPLICATE, state
+    if histories.is_before_full(state.events, order(event)):
+        return Outcome.STALE, state
+    packed, events = histories.with_entry(state.packed, state.events, order(event), new)
+    newest = event if arrival(state.history, event) is Outcome.APPLIED else state.history
+    return Outcome.APPLIED, replace(state, history=newest, packed=packed, events=events)
 
 
 def with_preferences(state: UserState, event: Stamp, vectors: KnowledgeVectors) -> tuple[Outcome, UserState]:
     """Preference knowledge of the user; the history stays."""
-    outcome = arrival(state.knowledge, event)
+    outcome, augmented = _answered(state, event, vectors, arrival(state.knowledge, event))
     if outcome is not Outcome.APPLIED:
         return outcome, state
-    packed = replace(state.packed, augmented=augmented_of(vectors))
-    return outcome, replace(state, knowledge=event, packed=packed)
+    packed = replace(state.packed, augmented=augmented)
+    return outcome, replace(state, knowledge=event, packed=packed, answer=answer_of(vectors))
 
 
 def with_version(
-    augmented: dict[str, npt.NDArray[np.float32]], version: str, vector: npt.NDArray[np.float32], serving: str = ""
-) -> dict[str, npt.NDArray[np.float32]]:
+    augmented: Augmented,
+    version: str,
+    vector: npt.NDArray[np.float32],
+    serving: str = "",
+    kept: Collection[str] = (),
+) -> Augmented:
     """The augmented vectors with one version's vector set, the newest last.
 
     Beyond two the oldest are dropped, but never those of the version that is `serving`: after a rollback it is not the
-    newest.
+    newest. Those of versions in `kept`, which are of other kinds, stay and do not count.
     """
-    others = {name: kept for name, kept in augmented.items() if name not in {version, serving}}
-    served = {serving: augmented[serving]} if serving in augmented else {}
+    aside = {name: values for name, values in augmented.items() if name in kept and name != version}
+    others = {name: values for name, values in augmented.items() if name not in {version, serving, *kept}}
+    served = {serving: augmented[serving]} if serving in augmented and serving not in aside else {}
     newest = {**others, **served, version: vector}
-    return dict(list(newest.items())[-KEPT_VERSIONS:])
+    return aside | dict(list(newest.items())[-KEPT_VERSIONS:])
 
 
-def augmented_of(vectors: KnowledgeVectors) -> dict[str, npt.NDArray[np.float32]]:
+def augmented_of(vectors: KnowledgeVectors) -> Augmented:
     """The augmented vectors that fresh knowledge brings: one version's, or none before any promotion."""
     return {} if vectors.augmented is None else {vectors.model_version: vectors.augmented}
+
+
+def answer_of(vectors: KnowledgeVectors) -> Answer:
+    """Which text the vectors were made from."""
+    source = vectors.knowledge.provenance
+    return Answer(source.key, microseconds(source.created_time), vectors.encoder)
 
 
 def content_hash(item: Item) -> str:
     """A hash of all that knowledge is made from."""
     document = [item.scenario, item.title, dict(sorted(item.attributes.items()))]
     return hashlib.sha256(json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_about(state: ItemState, event: Stamp) -> bool:
+    """Whether an event's content is the stored one; that of the stored knowledge is, or it would have been cleared."""
+    return order(event) in {order(stamp) for stamp in (state.content, state.knowledge) if stamp}
+
+
+def _answered(
+    state: ItemState | UserState, event: Stamp, vectors: KnowledgeVectors, otherwise: Outcome
+) -> tuple[Outcome, Augmented]:
+    """What becomes of knowledge that answers the stored event once more, or another one, and the vectors to keep."""
+    stored, new = state.answer, answer_of(vectors)
+    if state.knowledge is None or order(event) != order(state.knowledge):
+        return otherwise, augmented_of(vectors)
+    if stored is None or (new.created_us, new.key) > (stored.created_us, stored.key):
+        return Outcome.APPLIED, augmented_of(vectors)
+    if new.created_us < stored.created_us or new.key != stored.key:
+        return Outcome.STALE, {}
+    if new.encoder != stored.encoder:
+        return Outcome.APPLIED, augmented_of(vectors)
+    return _adapted(state.packed.augmented, vectors)
+
+
+def _adapted(augmented: Augmented, vectors: KnowledgeVectors) -> tuple[Outcome, Augmented]:
+    """The same vector once more: another version's augmented vector comes beside those of the versions before."""
+    if vectors.augmented is None or vectors.model_version in augmented:
+        return Outcome.DUPLICATE, {}
+    return Outcome.APPLIED, with_version(augmented, vectors.model_version, vectors.augmented)

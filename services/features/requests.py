@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import KnowledgeVectors, Stamp
+from loreline.client import Interaction, KnowledgeVectors, Stamp
 from loreline.client.messages import item_of, knowledge_of, moment, vector_of
 from loreline.features.v1 import features_pb2
+from services.features.histories import MAX_HISTORY
 from services.features.item_features import ContentWrite, ItemWrite, KnowledgeWrite, Removal
 from services.features.ledger import Kind
 from services.features.user_features import History
@@ -23,7 +24,8 @@ from services.scenarios.items import Violation, check_id, check_item
 
 MAX_ITEMS_READ = 10_000
 MAX_WRITES = 1_000
-MAX_HISTORY = 512
+MAX_KEPT_VERSIONS = 8
+MAX_RATING = float(np.finfo(np.float32).max)
 KINDS: dict[features_pb2.Subject, Kind] = {features_pb2.SUBJECT_ITEM: "item", features_pb2.SUBJECT_USER: "user"}
 
 
@@ -62,6 +64,22 @@ def user_write(request: features_pb2.PutUserRequest) -> UserWrite:
     return UserWrite(request.user_id, _stamp(request.event), _user_value(request))
 
 
+def interactions(request: features_pb2.AppendInteractionsRequest) -> list[Interaction]:
+    """The interactions, in order."""
+    _refuse(_count("interactions", len(request.interactions), MAX_WRITES))
+    _refuse(w for n, one in enumerate(request.interactions) for w in _check_interaction(f"interactions[{n}]", one))
+    return [_interaction(one) for one in request.interactions]
+
+
+def most_entries(request: features_pb2.DescribeUserRequest) -> int:
+    """How many entries of the history to return; 0 means all."""
+    if request.most_entries > MAX_HISTORY:
+        raise InvalidRequest(
+            [("most_entries", f"must be 1 to {MAX_HISTORY}, or 0 for all, got {request.most_entries}")]
+        )
+    return request.most_entries
+
+
 def augmented_vectors(request: features_pb2.PutAugmentedRequest) -> npt.NDArray[np.float32]:
     """The (N, A) float32 vectors, one for each subject id."""
     ids = request.subject_ids
@@ -70,12 +88,24 @@ def augmented_vectors(request: features_pb2.PutAugmentedRequest) -> npt.NDArray[
         raise InvalidRequest([("subject_ids", "must be unique")])
     if not request.model_version:
         raise InvalidRequest([("model_version", "must name the version whose adaptor made the vectors")])
+    if len(request.kept_versions) > MAX_KEPT_VERSIONS:
+        raise InvalidRequest([("kept_versions", f"must hold at most {MAX_KEPT_VERSIONS} versions")])
     if not request.dimension or len(request.vectors) != len(ids) * request.dimension:
         raise InvalidRequest([("vectors", f"must hold {len(ids)} x {request.dimension} numbers, dimension at least 1")])
     vectors = np.array(request.vectors, dtype=np.float32).reshape(len(ids), -1)
     if not np.isfinite(vectors).all():
         raise InvalidRequest([("vectors", "must be finite numbers, not NaN or infinity")])
     return vectors
+
+
+def listing(request: features_pb2.ListSubjectsRequest) -> tuple[Kind, str, str]:
+    """The kind of subject, the id to start after and the scenario; both may be empty."""
+    kind = subject(request.subject)
+    if request.after_id:
+        _refuse(check_id("after_id", request.after_id))
+    if request.scenario:
+        _refuse(_check_scenario("scenario", request.scenario))
+    return kind, request.after_id, request.scenario
 
 
 def subject(code: features_pb2.Subject) -> Kind:
@@ -111,6 +141,15 @@ def _check_user_write(request: features_pb2.PutUserRequest) -> Iterator[Violatio
             yield from _check_knowledge("knowledge", request.knowledge)
         case _:
             yield "write", "must be history or knowledge"
+
+
+def _check_interaction(path: str, one: features_pb2.Interaction) -> Iterator[Violation]:
+    yield from _check_stamp(f"{path}.event", one.HasField("event"), one.event)
+    yield from check_id(f"{path}.user_id", one.user_id)
+    yield from check_id(f"{path}.item_id", one.item_id)
+    yield from _check_scenario(f"{path}.scenario", one.scenario)
+    if not abs(one.rating) <= MAX_RATING:  # NaN compares to nothing
+        yield f"{path}.rating", "must be a finite number that float32 can hold"
 
 
 def _check_history(history: features_pb2.UserHistoryFeatures) -> Iterator[Violation]:
@@ -186,6 +225,11 @@ def _item_write(write: features_pb2.ItemWrite) -> ItemWrite:
             return KnowledgeWrite(stamp, write.knowledge.item_id, _vectors(write.knowledge))
         case _:
             return Removal(stamp, write.removed_item_id)
+
+
+def _interaction(one: features_pb2.Interaction) -> Interaction:
+    rating = one.rating if one.HasField("rating") else None
+    return Interaction(_stamp(one.event), one.user_id, one.item_id, one.scenario, rating)
 
 
 def _user_value(request: features_pb2.PutUserRequest) -> History | KnowledgeVectors:

@@ -1,24 +1,29 @@
 """Takes into the ledger what was bulk-loaded past the service: the rows of Feast's offline sources.
 
 Run at start. A subject is taken when the ledger lacks it or holds an older event, and knowledge when the ledger has
-none; so a restart changes nothing, and a later bulk load is picked up by the next start.
+none; so a restart changes nothing, and a later bulk load is picked up by the next start. A user's knowledge is taken
+beside a newer history too, an item's only beside the content that it was made from.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import structlog
 
 from feature_repo.store import source_path
 from loreline.client import Stamp, unpack_item, unpack_user
-from services.features.ledger import Kind, Ledger, microseconds
-from services.features.ordering import ItemState, UserState, content_hash
+from loreline.client.messages import knowledge_of_bytes
+from services.features import histories
+from services.features.ledger import Kind, Ledger
+from services.features.ordering import Answer, Augmented, ItemState, UserState, content_hash, microseconds
 from services.scenarios import Item
 
+State = TypeVar("State", ItemState, UserState)
 log = structlog.get_logger(__name__)
 
 
@@ -30,44 +35,71 @@ def seed(ledger: Ledger, directory: Path) -> None:
     log.info("ledger seeded", items=len(items), users=len(users))
 
 
+class _BulkKnowledge:
+    """Which event the bulk-loaded knowledge of a subject answers, and which answer it is."""
+
+    def __init__(self, directory: Path, entity: Kind) -> None:
+        provenance = _newest(directory, f"{entity}_provenance", entity)
+        self._events, self._times = _column(provenance, "event_id"), _column(provenance, "event_timestamp")
+        self._texts = _column(provenance, "knowledge")
+        self._encoders = _column(_newest(directory, f"{entity}_knowledge", entity, "encoder"), "encoder")
+
+    def __contains__(self, subject: str) -> bool:
+        return subject in self._events
+
+    def of(self, subject: str) -> tuple[Stamp | None, Answer | None]:
+        """The event and the answer; two times None where there is no knowledge."""
+        if subject not in self:
+            return None, None
+        source = knowledge_of_bytes(self._texts[subject]).provenance
+        answer = Answer(source.key, microseconds(source.created_time), self._encoders.get(subject, ""))
+        stamp = Stamp(self._events[subject], self._times[subject].to_pydatetime())
+        return stamp, answer if answer.encoder else None
+
+
 def _new_items(ledger: Ledger, directory: Path) -> list[ItemState]:
-    rows = _newest(directory, "item_packed", "item").join(
-        _newest(directory, "item_profile", "item"), rsuffix="_profile"
-    )
-    knowledge: dict[str, str] = _column(_newest(directory, "item_provenance", "item"), "event_id")
-    wanted = _wanted(ledger, "item", rows, knowledge)
-    return [_item_state(_row(rows, item_id), knowledge.get(item_id, "")) for item_id in wanted]
+    packed, profile = _newest(directory, "item_packed", "item"), _newest(directory, "item_profile", "item")
+    rows, bulk = packed.join(profile, rsuffix="_profile"), _BulkKnowledge(directory, "item")
+    newer, lacking = _wanted(ledger, "item", rows, bulk)
+    states = [_item_state(_row(rows, item_id), *bulk.of(item_id)) for item_id in newer]
+    bulk_packed = _column(packed.loc[lacking], "packed") if lacking else {}
+    return states + [
+        _with_knowledge(state, bulk, unpack_item(bulk_packed[item_id]).augmented)
+        for item_id, state in ledger.items(lacking).items()
+    ]
 
 
 def _new_users(ledger: Ledger, directory: Path) -> list[UserState]:
-    rows = _newest(directory, "user_packed", "user").join(
-        _newest(directory, "user_history", "user"), rsuffix="_history"
-    )
-    knowledge = _newest(directory, "user_provenance", "user")
-    events, times = _column(knowledge, "event_id"), _column(knowledge, "event_timestamp")
-    stamps = {user_id: Stamp(event, times[user_id].to_pydatetime()) for user_id, event in events.items()}
-    wanted = _wanted(ledger, "user", rows, events)
-    return [_user_state(_row(rows, user_id), stamps.get(user_id)) for user_id in wanted]
+    packed, history = _newest(directory, "user_packed", "user"), _newest(directory, "user_history", "user")
+    rows, bulk = packed.join(history, rsuffix="_history"), _BulkKnowledge(directory, "user")
+    newer, lacking = _wanted(ledger, "user", rows, bulk)
+    states = [_user_state(_row(rows, user_id), *bulk.of(user_id)) for user_id in newer]
+    bulk_packed = _column(packed.loc[lacking], "packed") if lacking else {}
+    return states + [
+        _with_knowledge(state, bulk, unpack_user(bulk_packed[user_id]).augmented)
+        for user_id, state in ledger.users(lacking).items()
+    ]
 
 
-def _wanted(ledger: Ledger, kind: Kind, rows: pd.DataFrame, knowledge: dict[str, str]) -> list[str]:
-    known = ledger.bulk_stamps(kind)
-    wanted = []
+def _wanted(ledger: Ledger, kind: Kind, rows: pd.DataFrame, bulk: _BulkKnowledge) -> tuple[list[str], list[str]]:
+    known, newer, lacking = ledger.bulk_stamps(kind), [], []
     for subject, time in _column(rows, "event_timestamp").items():
         stored_us, stored_knowledge = known.get(subject, (None, ""))
-        time_us = microseconds(time)
-        lacks_knowledge = stored_us == time_us and not stored_knowledge and subject in knowledge
-        if stored_us is None or stored_us < time_us or lacks_knowledge:
-            wanted.append(subject)
-    return wanted
+        time_us = microseconds(time.to_pydatetime())
+        if stored_us is None or stored_us < time_us:
+            newer.append(subject)
+        elif not stored_knowledge and subject in bulk and (kind == "user" or stored_us == time_us):
+            lacking.append(subject)
+    return newer, lacking
 
 
-def _newest(directory: Path, view: str, entity: str) -> pd.DataFrame:
+def _newest(directory: Path, view: str, entity: Kind, *fields: str) -> pd.DataFrame:
     path, key = source_path(directory, view), f"{entity}_id"
     if not path.exists():
         return pd.DataFrame(index=pd.Index([], name=key))
-    frame = pd.read_parquet(path).sort_values(["event_timestamp", "created_timestamp"], kind="stable")
-    return frame.drop_duplicates(key, keep="last").set_index(key)
+    order = ["event_timestamp", "created_timestamp"]
+    frame = pd.read_parquet(path, columns=[key, *fields, *order] if fields else None)
+    return frame.sort_values(order, kind="stable").drop_duplicates(key, keep="last").set_index(key)
 
 
 def _column(frame: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -78,12 +110,20 @@ def _row(frame: pd.DataFrame, subject: str) -> dict[str, Any]:
     return {"subject": subject, **{str(name): value for name, value in frame.loc[subject].items()}}
 
 
-def _item_state(row: dict[str, Any], knowledge_event: str) -> ItemState:
+def _with_knowledge(state: State, bulk: _BulkKnowledge, augmented: Augmented) -> State:
+    subject = state.packed.item_id if isinstance(state, ItemState) else state.packed.user_id
+    knowledge, answer = bulk.of(subject)
+    packed: Any = replace(state.packed, augmented=state.packed.augmented | augmented)
+    return replace(state, knowledge=knowledge, answer=answer, packed=packed)
+
+
+def _item_state(row: dict[str, Any], knowledge: Stamp | None, answer: Answer | None) -> ItemState:
     item = Item(row["subject"], row["scenario"], row["title"], json.loads(row["attributes_json"]))
-    stamp = Stamp(row["event_id"], row["event_timestamp"].to_pydatetime())
-    return ItemState(stamp, content_hash(item), knowledge_event, unpack_item(row["packed"]))
+    content = Stamp(row["event_id"], row["event_timestamp"].to_pydatetime())
+    return ItemState(content, content_hash(item), knowledge, unpack_item(row["packed"]), answer)
 
 
-def _user_state(row: dict[str, Any], knowledge: Stamp | None) -> UserState:
+def _user_state(row: dict[str, Any], knowledge: Stamp | None, answer: Answer | None) -> UserState:
     history = Stamp(row["event_id"], row["event_timestamp"].to_pydatetime())
-    return UserState(history, knowledge, unpack_user(row["packed"]))
+    packed, events = histories.without_events(unpack_user(row["packed"]))
+    return UserState(history, knowledge, packed, answer, events)

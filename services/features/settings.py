@@ -24,6 +24,8 @@ class FeaturesSettings(BaseSettings):
     """Feast's registry, Parquet sources, SQLite online store, and the ledger."""
     online_store: Literal["sqlite", "redis"] = "sqlite"
     """Where online features are kept."""
+    metrics_address: str = ""
+    """host:port on which metrics are served to Prometheus; empty: they are not."""
     workers: int = 32
     """Threads that serve calls. Each watcher holds one for as long as it watches."""
     max_concurrent_calls: int = 128

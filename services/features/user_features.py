@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import KnowledgeVectors, PackedUser, Stamp, pack_user, unpack_user
+from loreline.client import Interaction, KnowledgeVectors, PackedUser, Stamp, pack_user, unpack_user
 from loreline.client.messages import knowledge_bytes, vector_bytes
 from services.features import ordering
 from services.features.item_features import VectorPage, vector_pages
-from services.features.ledger import Ledger, microseconds, new_user
+from services.features.ledger import Ledger
+from services.features.ledger_rows import new_user
 from services.features.online_store import OnlineStore
-from services.features.ordering import Outcome, UserState
+from services.features.ordering import Outcome, UserState, microseconds
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,24 @@ class UserFeatures:
         with self._writing:
             outcome, state = ordering.with_history(self._state(user_id), stamp, packed)
             if outcome is Outcome.APPLIED:
-                row = {"user_id": user_id, "packed": pack_user(packed), "event_id": stamp.event_id}
-                self._store.write("user_history", [row])
-                self._store_packed([state])
+                self._store_histories([state])
         return outcome
+
+    def append(self, interactions: Sequence[Interaction]) -> list[Outcome]:
+        """Add interactions in order; one outcome each. Raises DependencyUnavailable, and then all may be sent again.
+
+        A batch is one write of each view and one ledger transaction, whatever the number of users.
+        """
+        with self._writing:
+            states = self._ledger.users(list({new.user_id for new in interactions}))
+            outcomes, changed = [], {}
+            for new in interactions:
+                outcome, state = ordering.with_interaction(states.get(new.user_id) or new_user(new.user_id), new)
+                outcomes.append(outcome)
+                if outcome is Outcome.APPLIED:
+                    states[new.user_id] = changed[new.user_id] = state
+            self._store_histories(list(changed.values()))
+        return outcomes
 
     def put_knowledge(self, user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> Outcome:
         """Store preference knowledge unless newer one is stored."""
@@ -81,13 +96,18 @@ class UserFeatures:
         yield from vector_pages(self._store, "user_knowledge", users)
 
     def put_augmented(
-        self, version: str, user_ids: Sequence[str], vectors: npt.NDArray[np.float32], serving: str = ""
+        self,
+        version: str,
+        user_ids: Sequence[str],
+        vectors: npt.NDArray[np.float32],
+        serving: str = "",
+        kept: Collection[str] = (),
     ) -> int:
         """Store (N, A) augmented vectors of one version; users without knowledge are passed over."""
         with self._writing:
             known = self._ledger.users(user_ids)
             states = [
-                _with_version(state, version, vector, serving)
+                _with_version(state, version, vector, serving, kept)
                 for user_id, vector in zip(user_ids, vectors, strict=True)
                 if (state := known.get(user_id)) and state.knowledge
             ]
@@ -97,15 +117,27 @@ class UserFeatures:
     def _state(self, user_id: str) -> UserState:
         return self._ledger.users([user_id]).get(user_id, new_user(user_id))
 
+    def _store_histories(self, states: Sequence[UserState]) -> None:
+        self._store.write("user_history", [_history_row(state) for state in states])
+        self._store_packed(states)
+
     def _store_packed(self, states: Sequence[UserState]) -> None:
-        rows = [{"user_id": state.packed.user_id, "packed": pack_user(state.packed)} for state in states]
+        rows = [{"user_id": state.packed.user_id, "packed": state.value} for state in states]
         self._store.write("user_packed", rows)
         self._ledger.put_users(states)
 
 
-def _with_version(state: UserState, version: str, vector: npt.NDArray[np.float32], serving: str) -> UserState:
-    augmented = ordering.with_version(state.packed.augmented, version, vector, serving)
+def _with_version(
+    state: UserState, version: str, vector: npt.NDArray[np.float32], serving: str, kept: Collection[str]
+) -> UserState:
+    augmented = ordering.with_version(state.packed.augmented, version, vector, serving, kept)
     return replace(state, packed=replace(state.packed, augmented=augmented))
+
+
+def _history_row(state: UserState) -> dict[str, Any]:
+    value = pack_user(replace(state.packed, augmented={})) if state.packed.augmented else state.value
+    event_id = state.history.event_id if state.history else ""
+    return {"user_id": state.packed.user_id, "packed": value, "event_id": event_id}
 
 
 def _provenance_row(user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> dict[str, Any]:
