@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,28 +11,58 @@ import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
-from tenacity import RetryCallState, wait_random_exponential
+from tenacity import wait_random_exponential
 
 from loreline.client import ClientError, ServiceUnavailableError
 from services.updater.dead_letters import DeadLetterSink
 from services.updater.events import Event, PoisonEvent
-from services.updater.stages import MissingContent, NotYet, Poisons, Stage
+from services.updater.gate import backoff_seconds
+from services.updater.metrics import UpdaterMetrics
+from services.updater.offsets import Offsets
+from services.updater.stages import Poisons, Stage
 
 log = structlog.get_logger(__name__)
 Decode = Callable[[ConsumerRecord], Event]
-WAIT = (ServiceUnavailableError, NotYet, KafkaError)  # tried again without end: nothing is wrong with the records
+WAIT = (ServiceUnavailableError, KafkaError)  # tried again without end: nothing is wrong with the records
 
 
-class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells whether the group has given this member its share, which may be no partition at all."""
+@dataclass(eq=False)
+class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Feeds one stage from a topic, at least once. A batch is full, or nothing more came for `linger_seconds`.
 
-    def __init__(self) -> None:
-        self._joined = threading.Event()
+    A batch whose handling fails is read again after a jittered pause; the offsets stay uncommitted. Where a
+    dependency is away, that goes on until it is back. Any other failure is given `max_attempts`; then each record is
+    handled by itself, and the ones that still fail become dead letters.
+    """
+
+    stage: Stage
+    decode: Decode
+    dead_letters: DeadLetterSink
+    metrics: UpdaterMetrics
+    batch_records: int
+    linger_seconds: float
+    max_attempts: int
+    backoff: wait_random_exponential
+    failures: int = field(default=0, init=False)  # of the batch at hand, but for those that only mean to wait
+    pauses: int = field(default=0, init=False)  # since a batch went through
+    consumer: KafkaConsumer = field(init=False)
+    stopping: threading.Event = field(init=False)
+    _offsets: Offsets = field(default_factory=Offsets, init=False)
+    _joined: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def run(self, consumer: KafkaConsumer, stopping: threading.Event) -> None:
+        """Work until `stopping` is set, then leave the group. Subscribe the consumer with this as its listener."""
+        self.consumer, self.stopping = consumer, stopping
+        while not stopping.is_set():
+            if records := self._gather():
+                self._work_off(records)
+            self._offsets.commit(consumer, self.stage.name)
+            self.metrics.follow(self.stage.name, consumer)
+        consumer.close(autocommit=False)
 
     @property
     def joined(self) -> bool:
-        """True from the first share on: whatever is published from now on is read at once."""
+        """Whether the group has given this member its share, which may be no partition at all."""
         return self._joined.is_set()
 
     def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002
@@ -39,47 +70,36 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._joined.set()
 
     def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Called by the consumer, between two batches: what was handled is committed, or done again by the next."""
+        self._offsets.forget(revoked)
+
+    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
         """Called by the consumer."""
+        self._offsets.forget(lost)
 
+    def _gather(self) -> list[ConsumerRecord]:
+        records = self._poll(0.2, self.batch_records)
+        end = time.monotonic() + self.linger_seconds
+        while records and len(records) < self.batch_records and (left := end - time.monotonic()) > 0:
+            records += self._poll(left, self.batch_records - len(records))
+        return records
 
-@dataclass
-class StageConsumer:
-    """Feeds one stage from the items topic, at least once.
-
-    A batch whose handling fails is read again after a jittered pause; the offsets stay uncommitted. Where a
-    dependency is away, that goes on until it is back. Any other failure is given `max_attempts`; then each record is
-    handled by itself, and the ones that still fail become dead letters.
-    """
-
-    consumer: KafkaConsumer
-    stage: Stage
-    decode: Decode
-    dead_letters: DeadLetterSink
-    owns_undecodable: bool  # one of the stages dead-letters what cannot be decoded, or it would be there twice
-    batch_records: int
-    max_attempts: int
-    backoff: wait_random_exponential
-    stopping: threading.Event
-    failures: int = field(default=0, init=False)  # of the batch at hand, but for those that only mean to wait
-    pauses: int = field(default=0, init=False)  # since a batch went through
-
-    def run(self) -> None:
-        """Work until `stopping` is set, then leave the group."""
-        while not self.stopping.is_set():
-            polled = self.consumer.poll(timeout_ms=200, max_records=self.batch_records)
-            records = [record for partition in polled.values() for record in partition]
-            if records:
-                self._work_off(records)
-        self.consumer.close(autocommit=False)
+    def _poll(self, seconds: float, most: int) -> list[ConsumerRecord]:
+        polled = self.consumer.poll(timeout_ms=max(1, int(seconds * 1000)), max_records=most)
+        return [record for partition in polled.values() for record in partition]
 
     def _work_off(self, records: Sequence[ConsumerRecord]) -> None:
         try:
-            self._handle(records)
+            with self.metrics.batch(self.stage.name, len(records)):
+                self._handle(records)
         except Exception as error:
             self._try_again_later(records, error)
         else:
             self.failures = self.pauses = 0
-            self._commit(records)
+            self.metrics.waiting.labels(self.stage.name).set(0)
+            for record in records:
+                self._offsets.start(TopicPartition(record.topic, record.partition), record.offset)
+                self._offsets.finish(TopicPartition(record.topic, record.partition), record.offset)
 
     def _handle(self, records: Sequence[ConsumerRecord]) -> None:
         good, undecodable = self._decode_all(records)
@@ -92,7 +112,8 @@ class StageConsumer:
                 raise
             log.warning("handling records one by one", stage=self.stage.name, error=repr(error))
             poisons = self._handle_singly([event for _, event in good])
-        self._bury(undecodable if self.owns_undecodable else [])
+        self.metrics.waited(self.stage.name, [record for n, (record, _) in enumerate(good) if n not in poisons])
+        self._bury(undecodable)
         self._bury([(good[position][0], poison) for position, poison in poisons.items()])
 
     def _handle_singly(self, events: Sequence[Event]) -> Poisons:
@@ -123,11 +144,13 @@ class StageConsumer:
     def _bury(self, letters: Sequence[tuple[ConsumerRecord, PoisonEvent]]) -> None:
         for record, poison in letters:
             self.dead_letters.put(record, poison, self.stage.name, self.failures + 1)
+            self.metrics.dead_letters.labels(self.stage.name, poison.reason).inc()
 
     def _try_again_later(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
         self.failures += not isinstance(error, WAIT)
         self.pauses += 1
-        pause = self.backoff(_attempt(self.pauses))
+        self.metrics.waiting.labels(self.stage.name).set(1)
+        pause = backoff_seconds(self.backoff, self.pauses)
         log.warning("will try again", stage=self.stage.name, attempt=self.pauses, pause=pause, error=repr(error))
         self._rewind(records)
         self.stopping.wait(pause)
@@ -139,22 +162,6 @@ class StageConsumer:
         for partition in first.keys() & self.consumer.assignment():
             self.consumer.seek(partition, first[partition])
 
-    def _commit(self, records: Sequence[ConsumerRecord]) -> None:
-        last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
-        offsets = {partition: OffsetAndMetadata(offset + 1, "", -1) for partition, offset in last.items()}
-        try:
-            self.consumer.commit(offsets)
-        except KafkaError as error:  # another member has the partitions now: it handles the records once more
-            log.warning("commit refused", stage=self.stage.name, error=repr(error))
-
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, MissingContent):
-        return "MISSING_CONTENT"
     return error.code if isinstance(error, ClientError) else "INTERNAL"
-
-
-def _attempt(number: int) -> RetryCallState:
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.attempt_number = number
-    return state

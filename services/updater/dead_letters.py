@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
-from kafka import KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
+from services.updater.acknowledged_producer import AcknowledgedProducer, OutgoingRecord
 from services.updater.events import PoisonEvent
 
 log = structlog.get_logger(__name__)
@@ -22,26 +22,20 @@ class DeadLetterSink(Protocol):
 
 
 class DeadLetterTopic:
-    """Writes dead letters to Kafka, acknowledged by all replicas before `put` returns.
+    """Writes dead letters to Kafka, acknowledged by all replicas before `put` returns. Safe to share between threads.
 
     Headers added: dead-letter-reason (code), -detail (words), -stage, -attempts, -topic, -partition, -offset and
     -time (ISO 8601, UTC); key, value and the original headers stay as they were.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, timeout_seconds: float = 10.0) -> None:
-        self._topic, self._timeout = topic, timeout_seconds
-        self._producer = KafkaProducer(bootstrap_servers=bootstrap_servers.split(","), acks="all")
+    def __init__(self, producer: AcknowledgedProducer, topic: str) -> None:
+        self._producer, self._topic = producer, topic
 
     def put(self, record: ConsumerRecord, poison: PoisonEvent, stage: str, attempts: int) -> None:
         """Send and wait for the acknowledgement. Raises kafka.errors.KafkaError."""
         headers = [*record.headers, *_reason_headers(record, poison, stage, attempts)]
-        sent = self._producer.send(self._topic, key=record.key, value=record.value, headers=headers)
-        sent.get(timeout=self._timeout)
+        self._producer.send([OutgoingRecord(self._topic, record.key, record.value, headers)])
         log.warning("dead letter", reason=poison.reason, stage=stage, partition=record.partition, offset=record.offset)
-
-    def close(self) -> None:
-        """Send what waits and close the connection."""
-        self._producer.close(timeout=self._timeout)
 
 
 def _reason_headers(record: ConsumerRecord, poison: PoisonEvent, stage: str, attempts: int) -> list[tuple[str, bytes]]:

@@ -1,20 +1,29 @@
-"""Decodes records of the items topic. Whatever is wrong with one becomes a PoisonEvent with a reason code."""
+"""Decodes records of the items and interactions topics. What is wrong with one becomes a PoisonEvent."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from loreline.catalog.v1 import catalog_pb2
-from loreline.client import Stamp
+from loreline.client import Interaction, Stamp
 from loreline.client.catalog import CONTENT_TYPE_HEADER, JSON, PROTOBUF
 from loreline.client.messages import item_of, moment
 from services.scenarios import Item, UnknownScenario, load_scenario
 from services.scenarios.items import Violation, check_id, check_item
+
+Stream = Literal["items", "interactions"]
+_KINDS = {
+    "items": ("item_upserted", "item_deleted"),
+    "interactions": ("interaction_logged", "preferences_requested"),
+}
+_KEY = {"items": "item", "interactions": "user"}
 
 
 class PoisonEvent(Exception):
@@ -33,32 +42,78 @@ class Upsert:
     item: Item
 
     @property
-    def item_id(self) -> str:
+    def subject_id(self) -> str:
         """The item's id."""
         return self.item.item_id
+
+    @property
+    def scenario(self) -> str:
+        """The item's scenario."""
+        return self.item.scenario
 
 
 @dataclass(frozen=True)
 class Delete:
-    """The item was taken from the catalogue."""
+    """The item `subject_id` was taken from the catalogue."""
 
     stamp: Stamp
-    item_id: str
+    subject_id: str
     scenario: str
 
 
-Event = Upsert | Delete
+@dataclass(frozen=True)
+class Logged:
+    """A user acted on an item."""
+
+    interaction: Interaction
+
+    @property
+    def stamp(self) -> Stamp:
+        """The event that says so."""
+        return self.interaction.stamp
+
+    @property
+    def subject_id(self) -> str:
+        """The user's id."""
+        return self.interaction.user_id
+
+    @property
+    def scenario(self) -> str:
+        """The scenario in which the user acted."""
+        return self.interaction.scenario
 
 
-def decode(key: bytes | None, value: bytes | None, headers: Mapping[str, bytes], max_bytes: int) -> Event:
-    """The event that a record holds. Raises PoisonEvent (EMPTY, OVERSIZE, CONTENT_TYPE, UNPARSABLE, INVALID)."""
+@dataclass(frozen=True)
+class Requested:
+    """Somebody wants the preferences of the user `subject_id` written anew."""
+
+    stamp: Stamp
+    subject_id: str
+    scenario: str
+
+
+ItemEvent = Upsert | Delete
+UserEvent = Logged | Requested
+Event = ItemEvent | UserEvent
+
+
+def decode(
+    key: bytes | None, value: bytes | None, headers: Mapping[str, bytes], max_bytes: int, stream: Stream = "items"
+) -> Event:
+    """The event that a record holds: an ItemEvent of the items topic, a UserEvent of the interactions topic.
+
+    Raises PoisonEvent (EMPTY, OVERSIZE, CONTENT_TYPE, UNPARSABLE, INVALID).
+    """
     if not value:
         raise PoisonEvent("EMPTY", "value: must hold a loreline.catalog.v1.CatalogEvent")
     if len(value) > max_bytes:
         raise PoisonEvent("OVERSIZE", f"value: must have at most {max_bytes} bytes, has {len(value)}")
     message = _parse(value, headers.get(CONTENT_TYPE_HEADER, PROTOBUF.encode()))
-    event = _event_of(message)
-    violations = list(_check(message, event, key))
+    kind = message.WhichOneof("event")
+    if kind not in _KINDS[stream]:
+        raise PoisonEvent("INVALID", f"event: must be {' or '.join(_KINDS[stream])}, is {kind or 'not set'}")
+    event = _event_of(message, kind)
+    violations = [*_check_stamp(message), *_check(event, kind), *_check_key(event, key, _KEY[stream])]
     if violations:
         raise PoisonEvent("INVALID", "; ".join(f"{field}: {expected}" for field, expected in violations))
     return event
@@ -76,15 +131,22 @@ def _parse(value: bytes, content_type: bytes) -> catalog_pb2.CatalogEvent:
     raise PoisonEvent("CONTENT_TYPE", f"{CONTENT_TYPE_HEADER}: must be {PROTOBUF} or {JSON}, is {shown!r}")
 
 
-def _event_of(message: catalog_pb2.CatalogEvent) -> Event:
+def _event_of(message: catalog_pb2.CatalogEvent, kind: str) -> Event:
     stamp = Stamp(message.event_id, _event_time(message))
-    match message.WhichOneof("event"):
+    match kind:
         case "item_upserted":
             return Upsert(stamp, item_of(message.item_upserted.item))
         case "item_deleted":
             return Delete(stamp, message.item_deleted.item_id, message.item_deleted.scenario)
-        case other:
-            raise PoisonEvent("INVALID", f"event: must be item_upserted or item_deleted, is {other or 'not set'}")
+        case "interaction_logged":
+            return Logged(_interaction_of(stamp, message.interaction_logged))
+        case _:
+            return Requested(stamp, message.preferences_requested.user_id, message.preferences_requested.scenario)
+
+
+def _interaction_of(stamp: Stamp, logged: catalog_pb2.InteractionLogged) -> Interaction:
+    rating = logged.rating if logged.HasField("rating") else None
+    return Interaction(stamp, logged.user_id, logged.item_id, logged.scenario, rating)
 
 
 def _event_time(message: catalog_pb2.CatalogEvent) -> datetime:
@@ -94,18 +156,28 @@ def _event_time(message: catalog_pb2.CatalogEvent) -> datetime:
         raise PoisonEvent("INVALID", f"event_time: must be between the years 1 and 9999: {error}") from error
 
 
-def _check(message: catalog_pb2.CatalogEvent, event: Event, key: bytes | None) -> Iterator[Violation]:
+def _check_stamp(message: catalog_pb2.CatalogEvent) -> Iterator[Violation]:
     yield from check_id("event_id", message.event_id)
     if not message.HasField("event_time"):
         yield "event_time", "must be set"
+
+
+def _check(event: Event, kind: str) -> Iterator[Violation]:
     if isinstance(event, Upsert):
-        yield from check_item(event.item, "item_upserted.item")
-        yield from _check_scenario("item_upserted.item.scenario", event.item.scenario)
-    else:
-        yield from check_id("item_deleted.item_id", event.item_id)
-        yield from _check_scenario("item_deleted.scenario", event.scenario)
-    if key != event.item_id.encode("utf-8", "surrogatepass"):
-        yield "key", "must equal the item id"
+        yield from check_item(event.item, f"{kind}.item")
+        yield from _check_scenario(f"{kind}.item.scenario", event.scenario)
+        return
+    id_field = f"{kind}.item_id" if isinstance(event, Delete) else f"{kind}.user_id"
+    yield from check_id(id_field, event.subject_id)
+    yield from _check_scenario(f"{kind}.scenario", event.scenario)
+    if isinstance(event, Logged):
+        yield from check_id(f"{kind}.item_id", event.interaction.item_id)
+        yield from _check_rating(f"{kind}.rating", event.interaction)
+
+
+def _check_key(event: Event, key: bytes | None, owner: str) -> Iterator[Violation]:
+    if key != event.subject_id.encode("utf-8", "surrogatepass"):
+        yield "key", f"must equal the {owner} id"
 
 
 def _check_scenario(field: str, name: str) -> Iterator[Violation]:
@@ -113,3 +185,20 @@ def _check_scenario(field: str, name: str) -> Iterator[Violation]:
         load_scenario(name)
     except UnknownScenario as error:
         yield field, str(error)
+
+
+def _check_rating(field: str, interaction: Interaction) -> Iterator[Violation]:
+    if interaction.rating is None:
+        return
+    if not math.isfinite(interaction.rating):
+        yield field, "must be a finite number, not NaN or infinity"
+        return
+    try:
+        scenario = load_scenario(interaction.scenario)
+    except UnknownScenario:
+        return  # said of the scenario's own field
+    if not scenario.minimum_rating <= interaction.rating <= scenario.maximum_rating:
+        yield (
+            field,
+            f"must be from {scenario.minimum_rating:g} to {scenario.maximum_rating:g}, or unset",
+        )
