@@ -6,47 +6,20 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+
+from services.model_registry.manifest import SCORER_KINDS, Manifest, ScorerKind
+from services.model_registry.traffic import Traffic
 
 PADDING, UNKNOWN = 0, 1  # the first two indices of every vocabulary
-SCORER_INPUTS = {  # name: (dtype, shape)
-    "item_id": ("int64", ("B", "C")),
-    "item_fields": ("int64", ("B", "C", "F")),
-    "item_augmented": ("float32", ("B", "C", "A")),  # zeros: no knowledge
-    "history_item_id": ("int64", ("B", "L")),  # oldest first, PADDING at the end
-    "history_fields": ("int64", ("B", "L", "F")),
-    "history_rating": ("float32", ("B", "L")),  # scenario's unit, 0 = none given or padding
-    "user_augmented": ("float32", ("B", "A")),  # zeros: no knowledge
-}
-SCORER_OUTPUT = "score"  # float32 (B, C), probability of a positive interaction
+ADAPTED_KINDS: tuple[ScorerKind, ...] = ("kar", "unictr-student")
 
 
 class NoSuchVersion(Exception):
     """The registry holds no such version, or none to roll back to."""
-
-
-class Manifest(BaseModel):
-    """What binds a version's halves. Widths count float32 numbers; `metrics` are those of the test part."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    version: str
-    scenario: str
-    backbone: str
-    created_time: datetime
-    encoder: str
-    knowledge_dimension: int
-    augmented_dimension: int
-    history_length: int
-    item_fields: list[str]
-    metrics: dict[str, float]
-    data_hash: str
-    file_hashes: dict[str, str]
 
 
 class Vocabulary:
@@ -123,38 +96,59 @@ class ModelRegistry:
         if target.exists():
             raise FileExistsError(f"model version {manifest.version} is registered already")
         target.parent.mkdir(parents=True, exist_ok=True)
-        (files / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        (files / "manifest.json").write_text(manifest.written(), encoding="utf-8")
         files.chmod(0o755)  # a scratch folder is its owner's alone, and other users' processes read the version
         shutil.move(files, target)
         return target
 
-    def active(self) -> str | None:
-        """The active version, or None before the first promotion."""
-        return self._pointer().get("active")
-
-    def previous(self) -> str | None:
-        """The version that a rollback would bring back, or None."""
-        return self._pointer().get("previous")
-
-    def promote(self, version: str) -> None:
-        """Make a version the active one, atomically. Raises NoSuchVersion. A second call changes nothing."""
-        self.folder(version)
-        active = self.active()
-        if version != active:
-            self._write_pointer({"active": version, "previous": active})
-
-    def _pointer(self) -> dict[str, str | None]:
+    def traffic(self, kind: ScorerKind = "kar") -> Traffic:
+        """Which version of a kind ranks whom; nothing is active before the first promotion."""
         try:
-            pointer: dict[str, str | None] = json.loads((self.root / "active.json").read_text(encoding="utf-8"))
+            return Traffic.model_validate_json(self._pointer(kind).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return {}
-        return pointer
+            return Traffic()
 
-    def _write_pointer(self, pointer: dict[str, str | None]) -> None:
+    def traffic_by_kind(self) -> dict[ScorerKind, Traffic]:
+        """As `traffic`, of every kind."""
+        return {kind: self.traffic(kind) for kind in SCORER_KINDS}
+
+    def direct(self, traffic: Traffic, kind: ScorerKind = "kar") -> None:
+        """Replace which version of a kind ranks whom, atomically. Raises NoSuchVersion, also of another kind."""
+        for version in {traffic.active, traffic.candidate} - {None}:
+            if (found := self.manifest(str(version)).kind) != kind:
+                raise NoSuchVersion(f"model version {version} is of kind {found}, expected {kind}")
         with tempfile.TemporaryDirectory(dir=self.root) as scratch:
             written = Path(scratch) / "active.json"
-            written.write_text(json.dumps(pointer), encoding="utf-8")
-            written.replace(self.root / "active.json")
+            written.write_text(traffic.model_dump_json(exclude=_unset(traffic)), encoding="utf-8")
+            written.replace(self._pointer(kind))
+
+    def active(self, kind: ScorerKind = "kar") -> str | None:
+        """The active version of a kind, or None before its first promotion."""
+        return self.traffic(kind).active
+
+    def adapted_versions(self) -> list[str]:
+        """The active versions that read stored vectors, each through its adaptor: that of kind kar first."""
+        return [version for kind in ADAPTED_KINDS if (version := self.active(kind))]
+
+    def previous(self, kind: ScorerKind = "kar") -> str | None:
+        """The version that a rollback would bring back, or None."""
+        return self.traffic(kind).previous
+
+    def promote(self, version: str) -> None:
+        """Make a version the active one of its kind, atomically, and end what runs beside it. Raises NoSuchVersion."""
+        kind = self.manifest(version).kind
+        before = self.traffic(kind)
+        after = before.promoted(version)
+        if after != before:
+            self.direct(after, kind)
+
+    def _pointer(self, kind: ScorerKind) -> Path:
+        return self.root / ("active.json" if kind == "kar" else f"active_{kind}.json")
 
     def _names(self) -> str:
         return ", ".join(manifest.version for manifest in self.versions())
+
+
+def _unset(traffic: Traffic) -> set[str]:
+    """Fields that only some registries need, and processes of an earlier release do not know."""
+    return {name for name in ("canary", "shadow", "knowledge_off") if getattr(traffic, name) is None}
