@@ -9,8 +9,6 @@ the Python backend, so render the repository with `--backend python`. New versio
 from __future__ import annotations
 
 import argparse
-import fcntl
-import hashlib
 import os
 import shutil
 import signal
@@ -24,16 +22,12 @@ from pathlib import Path
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from services.wheel_assets import cache_directory
+from deploy.python_environments import InstallFailed, installed
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 EXECUTABLE = 0o755
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
-
-
-class InstallFailed(Exception):
-    """pip could not install the server; the message holds its last words."""
 
 
 class ServerFailed(Exception):
@@ -42,14 +36,7 @@ class ServerFailed(Exception):
 
 def install() -> Path:
     """The server's environment, made on first use; a second process waits for the first. Raises InstallFailed."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    environment = cache_directory() / f"triton-{digest}"
-    environment.parent.mkdir(parents=True, exist_ok=True)
-    with environment.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (environment / "complete").exists():
-            _install_into(environment)
-    return environment
+    return installed("triton", REQUIREMENTS, "about 450 MB", lambda made: _complete_backend(server_folder(made)))
 
 
 def server_folder(environment: Path) -> Path:
@@ -57,16 +44,22 @@ def server_folder(environment: Path) -> Path:
     return next(environment.glob("lib/python3*/site-packages/pytriton/tritonserver"))
 
 
-def command(environment: Path, model_repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> list[str]:
-    """The server's command line; it listens on 127.0.0.1 and polls the repository every second."""
+def command(
+    environment: Path, model_repository: Path, http_port: int, grpc_port: int, metrics_port: int, explicit: bool = False
+) -> list[str]:
+    """The server's command line; it listens on 127.0.0.1 and polls the repository every second.
+
+    An `explicit` one loads `scorer` at its start, and anew when it is told to.
+    """
     server = server_folder(environment)
+    control = ["explicit", "--load-model=scorer"] if explicit else ["poll", "--repository-poll-secs=1"]
     ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
     return [
         str(server / "bin" / "tritonserver"),
         f"--model-repository={model_repository.absolute()}",
         f"--backend-directory={server / 'backends'}",
-        "--model-control-mode=poll",
-        "--repository-poll-secs=1",
+        f"--model-control-mode={control[0]}",
+        control[1],
         "--allow-gpu-metrics=false",
         "--exit-timeout-secs=5",
         *[f"--{name}-port={port}" for name, port in ports.items()],
@@ -112,16 +105,6 @@ def _is_ready(client: triton.InferenceServerClient) -> bool:
         return False
 
 
-def _install_into(environment: Path) -> None:
-    sys.stderr.write(f"installing Triton into {environment} (once, about 450 MB)\n")
-    shutil.rmtree(environment, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(environment)])
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--requirement", str(REQUIREMENTS)])
-    _complete_backend(server_folder(environment))
-    (environment / "complete").touch()
-
-
 def _complete_backend(server: Path) -> None:
     """The wheel keeps the stub of each Python version apart, and not executable."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -129,12 +112,6 @@ def _complete_backend(server: Path) -> None:
     shutil.copyfile(server / "python_backend_stubs" / version / "triton_python_backend_stub", stub)
     for path in (stub, server / "bin" / "tritonserver"):
         path.chmod(EXECUTABLE)
-
-
-def _run(arguments: Sequence[str]) -> None:
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise InstallFailed(f"{' '.join(arguments[:5])} failed: {done.stderr.strip()[-800:]}")
 
 
 def serve(line: Sequence[str], environment: Path, address: str) -> None:
