@@ -45,6 +45,21 @@ class KnowledgeAugmented(nn.Module):
         return known * (torch.rand_like(known) >= self.knowledge_dropout)
 
 
+class PreAdapted(KnowledgeAugmented):
+    """As KnowledgeAugmented, for a backbone that is trained on vectors which another network's adaptor has made."""
+
+    def __init__(self, backbone: nn.Module, knowledge_dropout: float = 0.1) -> None:
+        nn.Module.__init__(self)
+        self.backbone, self.knowledge_dropout = backbone, knowledge_dropout
+
+    def forward(self, batch: RankingBatch, items: DistinctKnowledge, users: DistinctKnowledge) -> Tensor:
+        """Logits (B, C), as KnowledgeAugmented; the vectors are augmented ones (M, A)."""
+        item = items.vectors[items.at] * self._keep(items.known).unsqueeze(-1)
+        user = users.vectors[users.at] * self._keep(users.known).unsqueeze(-1)
+        logits: Tensor = self.backbone(batch._replace(item_augmented=item, user_augmented=user))
+        return logits
+
+
 def hide_ids(item_id: Tensor, probability: float, unknown_id: int) -> Tensor:
     """Replace ids (B, C) by UNKNOWN with a probability, so that its embedding learns what an unseen item is like."""
     hidden = torch.rand(item_id.shape, device=item_id.device) < probability

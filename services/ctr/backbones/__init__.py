@@ -14,6 +14,7 @@ from services.ctr.backbones.dcn import DCN, DCNv2
 from services.ctr.backbones.deepfm import DeepFM
 from services.ctr.backbones.dien import DIEN
 from services.ctr.backbones.din import DIN
+from services.ctr.backbones.dnn import DNN
 from services.ctr.backbones.fibinet import FiBiNET
 from services.ctr.backbones.fignn import FiGNN
 from services.ctr.backbones.xdeepfm import XDeepFM
@@ -24,6 +25,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "dien-gru": partial(DIEN, gate="gru"),
     "dien-agru": partial(DIEN, gate="agru"),
     "dien-augru": partial(DIEN, gate="augru"),
+    "dnn": DNN,
     "dcn": DCN,
     "dcnv2": DCNv2,
     "deepfm": DeepFM,
