@@ -11,17 +11,19 @@ import structlog
 import torch
 from torch import distributed
 
-from services.model_registry import ModelRegistry
+from services.model_registry import ModelRegistry, NoSuchVersion
 from services.runtime.logs import configure_logs
 from services.runtime.process_settings import read_settings, refuse_to_start
-from services.trainer.config import InvalidConfig, read_config
-from services.trainer.datasets import DATASETS, DatasetSource, InvalidDataset
+from services.trainer.config import InvalidConfig, TrainingConfig
+from services.trainer.datasets import DATASETS, Dataset, DatasetSource, InvalidDataset, MultiDomainDataset
 from services.trainer.datasets.dataset import newest_items
 from services.trainer.loop import Epoch
+from services.trainer.multi_domain.config import AnyConfig, read_any_config
+from services.trainer.multi_domain.runs import DomainReport, train_domains
 from services.trainer.offline_store import KnowledgeNotLoaded
 from services.trainer.samples import EmptySplit
 from services.trainer.settings import TrainerSettings
-from services.trainer.training import Watcher, train
+from services.trainer.training import Report, Watcher, train
 
 log = structlog.get_logger(__name__)
 
@@ -34,25 +36,29 @@ def main() -> None:
         refuse_to_start(f"LORELINE_TRAINER_DATASET: must be one of {', '.join(DATASETS)}; is {settings.dataset!r}")
     first = _join_processes()
     try:
-        config = read_config(settings.config)
+        config = read_any_config(settings.config)
         dataset = DATASETS[settings.dataset](DatasetSource(settings.dataset_paths, settings.dataset_options))
         dataset = dataset.without_items({item.item_id for item in newest_items(dataset, settings.held_out_items)})
-        report = train(
-            dataset,
-            settings.feature_directory,
-            ModelRegistry(settings.model_registry),
-            config,
-            _logger(settings) if first else Watcher(),
-            settings.checkpoint_directory,
-            settings.checkpoint_steps,
-        )
-    except (InvalidConfig, KnowledgeNotLoaded, EmptySplit, InvalidDataset, ValueError) as error:
+        report = _train(dataset, config, settings, _logger(settings) if first else Watcher())
+    except (InvalidConfig, KnowledgeNotLoaded, EmptySplit, InvalidDataset, NoSuchVersion, ValueError) as error:
         refuse_to_start(str(error))
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
     if first:
         log.info("registered", **vars(report))
+
+
+def _train(dataset: Dataset, config: AnyConfig, settings: TrainerSettings, watcher: Watcher) -> Report | DomainReport:
+    registry = ModelRegistry(settings.model_registry)
+    if isinstance(config, TrainingConfig):
+        checkpoints = (settings.checkpoint_directory, settings.checkpoint_steps)
+        return train(dataset, settings.feature_directory, registry, config, watcher, *checkpoints)
+    if not isinstance(dataset, MultiDomainDataset):
+        raise InvalidConfig(f"task: {config.task} needs the dataset multi-domain; {dataset.name} has one domain")
+    if distributed.is_initialized():
+        raise InvalidConfig(f"task: {config.task} is trained in one process")
+    return train_domains(dataset, settings.feature_directory, registry, config, watcher)
 
 
 def _join_processes() -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Self, TypeVar
 
@@ -31,12 +31,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class KnowledgeRow:
-    """One subject's knowledge text with provenance, and its vector float32 (K,) by `encoder`."""
+    """One subject's knowledge text with provenance, and its vector float32 (K,) by `encoder`.
+
+    `augmented` holds a float32 (A,) by model version where they were made ahead.
+    """
 
     subject_id: str
     knowledge: Knowledge
     encoder: str
     vector: npt.NDArray[np.float32]
+    augmented: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

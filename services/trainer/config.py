@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.trainer.samples import Protocol
 
 FOLDER = Path(__file__).with_name("configs")
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 class InvalidConfig(Exception):
@@ -23,7 +24,7 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Literal["click-through", "re-ranking"] = "click-through"
-    """Scores of single candidates, which are served; or the order of lists, which is evaluated alone."""
+    """Scores of single candidates; or the order of lists, by a re-ranker that is bound to the active model version."""
     backbone: str
     """A backbone by name; a re-ranker for the task of re-ranking."""
     backbone_options: dict[str, Any] = {}
@@ -65,15 +66,26 @@ class TrainingConfig(BaseModel):
 
 def read_config(name_or_path: str) -> TrainingConfig:
     """The config of that file, or the shipped one of that name. Raises InvalidConfig."""
+    return checked(TrainingConfig, *read_document(name_or_path))
+
+
+def read_document(name_or_path: str) -> tuple[Path, Any]:
+    """The file of a config, shipped under that name or at that path, and what it says. Raises InvalidConfig."""
     shipped = FOLDER / f"{name_or_path}.yaml"
     path = shipped if shipped.exists() else Path(name_or_path)
     try:
-        return TrainingConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
+        return path, yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(sorted(config.stem for config in FOLDER.glob("*.yaml")))
         raise InvalidConfig(f"no training config {name_or_path!r}: give a file, or one of: {names}") from error
+    except yaml.YAMLError as error:
+        raise InvalidConfig(f"{path}: must be YAML: {error}") from error
+
+
+def checked(kind: type[AnyModel], path: Path, document: object) -> AnyModel:
+    """A document as a config of that kind. Raises InvalidConfig naming the file and each field."""
+    try:
+        return kind.model_validate(document)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise InvalidConfig(f"{path}: {faults}") from error
-    except yaml.YAMLError as error:
-        raise InvalidConfig(f"{path}: must be YAML: {error}") from error

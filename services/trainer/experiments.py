@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from services.trainer.config import InvalidConfig, TrainingConfig
+from services.trainer.config import AnyModel, InvalidConfig, TrainingConfig
 from services.trainer.evaluation import relative_improvement, scores, sliced
 from services.trainer.loop import best_epoch
+from services.trainer.offline_store import AskedKnowledge
 from services.trainer.samples import popularity
 from services.trainer.significance import Difference, paired_bootstrap
 from services.trainer.training import Material, Watcher, run_name, train_network
@@ -58,7 +59,8 @@ class Comparison:
     """One config without and with knowledge: means and standard deviations over seeds, and how sure the gain is.
 
     `lift` is the relative gain of the metric that `decides`, `rela_impr` that of AUC above 0.5. `slices` hold mean AUC
-    off and on, and how many test samples they have; a slice without both labels is left out.
+    off and on, and how many test samples they have; a slice without both labels is left out. `knowledge` tells what the
+    vectors cost in questions.
     """
 
     label: str
@@ -71,6 +73,7 @@ class Comparison:
     lift: float
     rela_impr: float | None
     difference: Difference
+    knowledge: AskedKnowledge
     slices: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
@@ -105,6 +108,7 @@ class Experiment:
             lift=mean_on[objective.decides] / mean_off[objective.decides] - 1,
             rela_impr=relative_improvement(mean_on["auc"], mean_off["auc"]) if "auc" in mean_on else None,
             difference=difference,
+            knowledge=self.material.asked,
             slices=_slices(off, on),
         )
 
@@ -151,12 +155,12 @@ class Experiment:
         return sliced(test.label[:, 0], probability[:, 0], slices)
 
 
-def varied(config: TrainingConfig, variations: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, TrainingConfig]]:
+def varied(config: AnyModel, variations: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, AnyModel]]:
     """Every combination of some fields' values, named by them. Raises InvalidConfig naming the field."""
     for values in itertools.product(*variations.values()):
         chosen = dict(zip(variations, values, strict=True))
         try:
-            changed = TrainingConfig.model_validate(config.model_dump() | chosen)
+            changed = type(config).model_validate(config.model_dump() | chosen)
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
             raise InvalidConfig(faults) from error

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import warnings
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import onnxruntime
+import onnx
 import torch
 from torch import Tensor, nn
 
 from services.ctr.batch import RankingBatch
-from services.ctr.hybrid_expert_adaptor import HybridExpertAdaptor
+from services.ctr.hybrid_expert_adaptor import HybridExpertAdaptor, Side
 from services.ctr.knowledge_augmented import KnowledgeAugmented
-from services.model_registry import SCORER_INPUTS, SCORER_OUTPUT
+from services.ctr.uni_ctr.student import with_domain
+from services.model_registry import (
+    DOMAIN,
+    NO_DOMAIN,
+    SCORER_INPUTS,
+    SCORER_OUTPUT,
+    Manifest,
+    ScorerKind,
+    scorer_inputs_of,
+)
+from services.model_registry.file_hashes import file_hash
+from services.model_registry.manifest import InputSizes
+from services.model_registry.rerankers import RERANKER_FILE
+from services.trainer.onnx_files import compare, open_onnx, write_onnx
 
-Shapes = dict[str, dict[int, torch.export.Dim]]
-OPSET = 18
-TOLERANCE = 1e-5
+SIDES: tuple[Side, ...] = ("item", "user")
+EXPERTS = "experts"  # of an output's name, after its side
 EXAMPLE_SIZES = {"B": 2, "C": 3}
 CHECKED_SIZES = ({"B": 1, "C": 1}, {"B": 1, "C": 200}, {"B": 3, "C": 7})
 
 
-class ExportMismatch(Exception):
-    """The exported file computes something else than the network."""
-
-
 class Scorer(nn.Module):
-    """A backbone with its knowledge fields, from the scorer's inputs to probabilities (B, C)."""
+    """A backbone with its knowledge fields, from the scorer's inputs to probabilities (B, C).
+
+    A student's takes the domain too.
+    """
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -45,93 +51,117 @@ class Scorer(nn.Module):
         history_fields: Tensor,
         history_rating: Tensor,
         user_augmented: Tensor,
+        domain: Tensor | None = None,
     ) -> Tensor:
-        """Probabilities of a positive interaction; shapes as in services.model_registry.SCORER_INPUTS."""
+        """Probabilities of a positive interaction; shapes as in services.model_registry.scorer_inputs_of."""
         batch = RankingBatch(
             item_id, item_fields, item_augmented, history_item_id, history_fields, history_rating, user_augmented
         )
-        return torch.sigmoid(self.backbone(batch))
+        return torch.sigmoid(self.backbone(batch if domain is None else with_domain(batch, domain)))
 
 
-def export(network: KnowledgeAugmented, folder: Path, history_length: int, item_fields: int) -> dict[str, str]:
-    """Write adaptor.onnx and scorer.onnx; returns each file's SHA-256. Raises ExportMismatch."""
+def export(
+    network: KnowledgeAugmented, folder: Path, history_length: int, item_fields: int, kind: ScorerKind = "kar"
+) -> dict[str, str]:
+    """Write adaptor.onnx and scorer.onnx; returns each file's SHA-256. `item_fields` counts none for a domain.
+
+    Raises ExportMismatch.
+    """
     network.eval()
     config = network.adaptor.config
     sizes = {"L": history_length, "F": item_fields, "A": config.augmented_width}
     export_adaptor(network.adaptor, folder / "adaptor.onnx")
-    _export_scorer(Scorer(network.backbone).eval(), folder / "scorer.onnx", sizes)
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("adaptor.onnx", "scorer.onnx")}
+    export_scorer(Scorer(network.backbone).eval(), folder / "scorer.onnx", sizes, scorer_inputs_of(kind))
+    return {name: file_hash(folder / name) for name in ("adaptor.onnx", "scorer.onnx")}
 
 
-def export_adaptor(adaptor: HybridExpertAdaptor, path: Path) -> None:
-    """Write the adaptor alone. Raises ExportMismatch."""
-    names, outputs = ["item_knowledge", "user_knowledge"], ["item_augmented", "user_augmented"]
-    example = tuple(torch.rand(rows, adaptor.config.knowledge_width) for rows in (2, 3))
+def export_reranker(network: KnowledgeAugmented, folder: Path, base: Manifest) -> dict[str, str]:
+    """Write reranker.onnx, with the inputs of the base version's scorer; its SHA-256. Raises ExportMismatch."""
+    sizes = {"L": base.history_length, "F": len(base.item_fields), "A": base.augmented_dimension}
+    path = folder / RERANKER_FILE
+    export_scorer(Scorer(network.eval().backbone).eval(), path, sizes)
+    return {RERANKER_FILE: file_hash(path)}
+
+
+class AdaptorWithGates(nn.Module):
+    """An adaptor, and how it mixes its experts: after the augmented vectors the gate's weights of each side used."""
+
+    def __init__(self, adaptor: HybridExpertAdaptor) -> None:
+        super().__init__()
+        self.adaptor = adaptor
+        self.sides = [side for side in SIDES if adaptor.config.uses(side)]
+
+    def forward(self, item_knowledge: Tensor, user_knowledge: Tensor) -> tuple[Tensor, ...]:
+        """Augmented (N, A) and (M, A), then weights (N, E) and (M, E) of the sides that are used."""
+        knowledge = {"item": item_knowledge, "user": user_knowledge}
+        gates = [self.adaptor.gate(knowledge[side], side) for side in self.sides]
+        return (*self.adaptor(item_knowledge, user_knowledge), *gates)
+
+
+def export_adaptor(bare: HybridExpertAdaptor, path: Path) -> None:
+    """Write the adaptor alone, with its gates. Raises ExportMismatch."""
+    adaptor = AdaptorWithGates(bare).eval()
+    names = ["item_knowledge", "user_knowledge"]
+    outputs = ["item_augmented", "user_augmented", *[f"{side}_{EXPERTS}" for side in adaptor.sides]]
+    example = tuple(torch.rand(rows, bare.config.knowledge_width) for rows in (2, 3))
     shapes = {name: {0: torch.export.Dim(axis)} for name, axis in zip(names, "NM", strict=True)}
-    _write(adaptor, example, path, names, outputs, shapes)
-    session = _session(path)
+    write_onnx(adaptor, example, path, names, outputs, shapes)
+    _name_experts(bare, path)
+    session = open_onnx(path)
     for rows in ((1, 0), (0, 1), (5, 8)):
-        inputs = [torch.rand(n, adaptor.config.knowledge_width) for n in rows]
+        inputs = [torch.rand(n, bare.config.knowledge_width) for n in rows]
         with torch.inference_mode():
             expected = adaptor(*inputs)
         got = session.run(outputs, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
         for one, other in zip(expected, got, strict=True):
-            _compare(path.name, one, other)
+            compare(path.name, one, other)
 
 
-def _export_scorer(scorer: Scorer, path: Path, sizes: dict[str, int]) -> None:
-    example = _scorer_inputs({**sizes, **EXAMPLE_SIZES}, seed=0)
+def _name_experts(adaptor: HybridExpertAdaptor, path: Path) -> None:
+    """Write into the file which expert each weight of a side is for: E names joined by commas."""
+    shared, dedicated = adaptor.config.counts()
+    model = onnx.load(path)
+    names = {
+        f"{side}_{EXPERTS}": ",".join(
+            [*[f"shared-{n + 1}" for n in range(shared)], *[f"{side}-{n + 1}" for n in range(dedicated)]]
+        )
+        for side in SIDES
+    }
+    onnx.helper.set_model_props(model, names)
+    onnx.save(model, path)
+
+
+def export_scorer(
+    scorer: nn.Module, path: Path, sizes: dict[str, int], expected_inputs: InputSizes = SCORER_INPUTS
+) -> None:
+    """Write a scorer of these inputs; `sizes` fixes L, F and A. Raises ExportMismatch."""
+    example = _scorer_inputs({**sizes, **EXAMPLE_SIZES}, expected_inputs, seed=0)
     axes = {letter: torch.export.Dim(letter) for letter in EXAMPLE_SIZES}
     shapes = {
         name: {place: axes[letter] for place, letter in enumerate(shape) if letter in axes}
-        for name, (_, shape) in SCORER_INPUTS.items()
+        for name, (_, shape) in expected_inputs.items()
     }
-    _write(scorer, tuple(example.values()), path, list(SCORER_INPUTS), [SCORER_OUTPUT], shapes)
-    session = _session(path)
+    write_onnx(scorer, tuple(example.values()), path, list(expected_inputs), [SCORER_OUTPUT], shapes)
+    session = open_onnx(path)
     for seed, counts in enumerate(CHECKED_SIZES):
-        inputs = _scorer_inputs({**sizes, **counts}, seed)
+        inputs = _scorer_inputs({**sizes, **counts}, expected_inputs, seed)
         with torch.inference_mode():
             expected = scorer(*inputs.values())
-        _compare(path.name, expected, session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
+        compare(path.name, expected, session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
 
 
-def _write(
-    module: nn.Module, example: tuple[Tensor, ...], path: Path, inputs: list[str], outputs: list[str], shapes: Shapes
-) -> None:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter, which a caller cannot act on
-        torch.onnx.export(
-            module,
-            example,
-            path,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_shapes=shapes,
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+def _scorer_inputs(sizes: dict[str, int], expected: InputSizes, seed: int) -> dict[str, Tensor]:
+    """Random valid inputs; index 1 (UNKNOWN) exists in every vocabulary, and the last history places are padding.
 
-
-def _scorer_inputs(sizes: dict[str, int], seed: int) -> dict[str, Tensor]:
-    """Random valid inputs; index 1 (UNKNOWN) exists in every vocabulary, and the last history places are padding."""
+    Domains are unknown or the first.
+    """
     random = torch.Generator().manual_seed(seed)
     inputs = {}
-    for name, (dtype, letters) in SCORER_INPUTS.items():
+    for name, (dtype, letters) in expected.items():
         shape = [sizes[letter] for letter in letters]
         floats = torch.rand(shape, generator=random)
         inputs[name] = floats if dtype == "float32" else (floats * 2).long()
     inputs["history_item_id"][:, sizes["L"] // 2 :] = 0
+    if DOMAIN in inputs:
+        inputs[DOMAIN] += NO_DOMAIN
     return inputs
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-
-def _compare(name: str, expected: Tensor, got: npt.NDArray[np.float32]) -> None:
-    wanted = expected.numpy()
-    if wanted.shape != got.shape or (wanted.size and float(np.abs(wanted - got).max()) > TOLERANCE):
-        raise ExportMismatch(f"{name}: differs from the network by more than {TOLERANCE}")

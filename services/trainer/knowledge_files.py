@@ -59,6 +59,11 @@ def write_texts(path: Path, texts: Sequence[KnowledgeText]) -> None:
         raise InvalidKnowledgeFile(f"{path}: {error.strerror or error}") from error
 
 
+def texts_of_rows(path: Path, table: pa.Table, first: int) -> list[KnowledgeText]:
+    """The texts of a table with the layout's columns, counted from `first`. Raises InvalidKnowledgeFile."""
+    return [_text(path, row) for row in _rows(path, table, first)]
+
+
 def check_name(path: Path) -> None:
     """Raises InvalidKnowledgeFile when the file's ending tells no layout."""
     _handler(path, READERS)
@@ -105,7 +110,11 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         table = pq.read_table(path)
     except pa.ArrowException as error:
         raise InvalidKnowledgeFile(f"{path}: must be Parquet: {error}") from error
-    for number, entry in enumerate((row for batch in table.to_batches() for row in batch.to_pylist()), start=1):
+    yield from _rows(path, table, first=1)
+
+
+def _rows(path: Path, table: pa.Table, first: int) -> Iterator[Row]:
+    for number, entry in enumerate((row for batch in table.to_batches() for row in batch.to_pylist()), start=first):
         yield number, _id(path, number, entry), entry
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,26 @@ class Progress:
     samples_per_second: float
 
 
+class Stopping(Protocol):
+    """How long a config trains, in epochs."""
+
+    @property
+    def epochs(self) -> int:
+        """At most."""
+
+    @property
+    def patience(self) -> int:
+        """Without a better validation."""
+
+
+class Precise(Protocol):
+    """A config that says in which numbers it trains."""
+
+    @property
+    def precision(self) -> str:
+        """`auto`, `float32` or `bfloat16`."""
+
+
 OnEpoch = Callable[[Epoch], None]
 OnProgress = Callable[[Progress], None]
 
@@ -80,7 +101,7 @@ def fit(
         checkpoint.restore(network, optimizer, cosine, state)
     parallel = _prepare(network, config)
     epochs = [Epoch(**epoch) for epoch in state.epochs]
-    while not _finished(epochs, config, objective.decides):
+    while not finished(epochs, config, objective.decides):
         number, started, done_before = len(epochs) + 1, time.perf_counter(), state.step
         order = np.random.default_rng([config.seed, number]).permutation(len(samples))
         network.train()
@@ -116,7 +137,8 @@ def process_rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def _finished(epochs: list[Epoch], config: TrainingConfig, decides: str) -> bool:
+def finished(epochs: list[Epoch], config: Stopping, decides: str) -> bool:
+    """Whether a run ends here: no epoch is left, or the validation got no better for as many as it is given."""
     if not epochs:
         return False
     return len(epochs) >= config.epochs or len(epochs) - best_epoch(epochs, decides).number >= config.patience
@@ -142,7 +164,7 @@ def _step(
     share = chosen[process_rank() :: processes]
     inputs = lookup.inputs(samples, share)
     batch = inputs.batch._replace(item_id=hide_ids(inputs.batch.item_id, config.id_dropout, UNKNOWN))
-    with _precision(config, lookup.device):
+    with precision(config, lookup.device):
         scored = logits(network, inputs._replace(batch=batch))
     loss = objective.loss(scored.float(), lookup.labels(samples, share)) * len(share)
     optimizer.zero_grad()
@@ -155,7 +177,8 @@ def _step(
     return float(total)
 
 
-def _precision(config: TrainingConfig, device: torch.device) -> AbstractContextManager[None]:
+def precision(config: Precise, device: torch.device) -> AbstractContextManager[None]:
+    """Within it a network runs in bfloat16, where the config says so, or leaves it open and there is a GPU."""
     if config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, torch.bfloat16)  # type: ignore[return-value]
     return nullcontext()

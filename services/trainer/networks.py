@@ -92,8 +92,8 @@ class Lookup:
         )
         return NetworkInputs(
             batch,
-            _distinct(self.item_knowledge, self.item_row[candidates]),
-            _distinct(self.user_knowledge, self.user_row[user]),
+            distinct_knowledge(self.item_knowledge, self.item_row[candidates]),
+            distinct_knowledge(self.user_knowledge, self.user_row[user]),
         )
 
     def labels(self, samples: Samples, chosen: npt.NDArray[np.int64]) -> Tensor:
@@ -149,6 +149,7 @@ def logits(network: nn.Module, inputs: NetworkInputs) -> Tensor:
     return scored
 
 
-def _distinct(table: Tensor, rows: Tensor) -> DistinctKnowledge:
+def distinct_knowledge(table: Tensor, rows: Tensor) -> DistinctKnowledge:
+    """Vectors of the distinct `rows` (B, C) or (B,) of a table (M + 1, K); row 0 is no knowledge."""
     distinct, at = torch.unique(rows, return_inverse=True)
     return DistinctKnowledge(table[distinct], at, (rows > 0).to(table.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from feature_repo.store import apply_definitions, entity_of, materialise, open_store, source_path
-from loreline.client import PackedItem, PackedUser, pack_item, pack_user
+from loreline.client import PackedItem, PackedUser, pack_item, pack_user, unpack_item, unpack_user
 from loreline.client.messages import knowledge_bytes, knowledge_of_bytes, vector_bytes, vector_of
-from services.scenarios import HistoryEntry, UserHistory, load_scenario
+from services.scenarios import HistoryEntry, Item, UserHistory, load_scenario
 from services.trainer.bulk_knowledge import KnowledgeRow
 from services.trainer.datasets import Dataset
 
@@ -26,6 +26,14 @@ MAX_HISTORY = 50  # entries kept of a user's history, the newest
 MAX_PREFERENCE_ENTRIES = 30
 CATALOGUE_VIEWS = ("item_profile", "item_packed", "user_profile", "user_history", "user_packed")
 KNOWLEDGE_VIEWS = ("item_knowledge", "item_provenance", "user_knowledge", "user_provenance")
+
+
+@dataclass(frozen=True)
+class AskedKnowledge:
+    """How many different questions the stored knowledge answers, and how many items and users it is of."""
+
+    llm_calls: int
+    subjects: int
 
 
 class KnowledgeNotLoaded(Exception):
@@ -58,7 +66,8 @@ def load_knowledge(
 ) -> None:
     """Add knowledge with its vectors beside the catalogue, and materialise it.
 
-    The rows replace all knowledge of their kind; no rows of a kind leave what is stored of it.
+    The rows replace all knowledge of their kind; no rows of a kind leave what is stored of it. Augmented vectors that
+    rows bring go into the packed features.
     """
     started = pd.Timestamp(int(dataset.interactions["time"].min()), unit="s", tz="UTC")
     known_since = {history.user_id: since for history, since in preference_histories(dataset)}
@@ -71,9 +80,11 @@ def load_knowledge(
     for entity, rows in given.items():
         _write(directory, f"{entity}_knowledge", [_vector_row(entity, *row) for row in rows])
         _write(directory, f"{entity}_provenance", [_provenance_row(entity, *row) for row in rows])
+        _pack(directory, entity, {row.subject_id: row for row, _, _ in rows if row.augmented})
     store = open_store(directory)
     apply_definitions(store, directory)
-    materialise(store, directory, KNOWLEDGE_VIEWS)
+    packed = tuple(f"{entity}_packed" for entity, rows in given.items() if any(row.augmented for row, _, _ in rows))
+    materialise(store, directory, (*KNOWLEDGE_VIEWS, *packed))
 
 
 def stored_knowledge(directory: Path, entity: str) -> list[KnowledgeRow]:
@@ -85,6 +96,12 @@ def stored_knowledge(directory: Path, entity: str) -> list[KnowledgeRow]:
         KnowledgeRow(subject_id, knowledge_of_bytes(texts[subject_id]), vectors.encoder, vector)
         for subject_id, vector in zip(vectors.subject_ids, vectors.vectors, strict=True)
     ]
+
+
+def asked_knowledge(directory: Path) -> AskedKnowledge:
+    """Count the stored knowledge of items and users by what was asked for it. Raises KnowledgeNotLoaded."""
+    rows = [*stored_knowledge(directory, "item"), *stored_knowledge(directory, "user")]
+    return AskedKnowledge(len({row.knowledge.provenance.key for row in rows}), len(rows))
 
 
 def stored_vectors(directory: Path, view: str) -> StoredVectors:
@@ -120,7 +137,7 @@ def preference_count(length: int) -> int:
 
 
 def _catalogue_rows(dataset: Dataset, started: pd.Timestamp) -> dict[str, list[dict[str, Any]]]:
-    fields, stored_us = load_scenario(dataset.scenario).field_values, round(started.timestamp() * 1_000_000)
+    stored_us = round(started.timestamp() * 1_000_000)
     items = [(item, f"bulk-{item.item_id}") for item in dataset.items.values()]
     histories = list(_histories(dataset.interactions))
     newest = {row["user_id"]: row for row in histories}
@@ -140,7 +157,7 @@ def _catalogue_rows(dataset: Dataset, started: pd.Timestamp) -> dict[str, list[d
         "item_packed": [
             {
                 "item_id": item.item_id,
-                "packed": pack_item(PackedItem(item.item_id, item.scenario, fields(item))),
+                "packed": pack_item(_packed(item)),
                 "event_timestamp": started,
             }
             for item, _ in items
@@ -159,6 +176,11 @@ def _catalogue_rows(dataset: Dataset, started: pd.Timestamp) -> dict[str, list[d
             {name: row[name] for name in ("user_id", "packed", "event_timestamp")} for row in newest.values()
         ],
     }
+
+
+def _packed(item: Item) -> PackedItem:
+    values = load_scenario(item.scenario).field_values(item)
+    return PackedItem(item.item_id, item.scenario, values, title=item.title)
 
 
 def _histories(interactions: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -195,6 +217,27 @@ def _provenance_row(entity: str, row: KnowledgeRow, event_id: str, since: pd.Tim
         "stored_time_us": round(datetime.now(UTC).timestamp() * 1_000_000),
         "event_timestamp": since,
     }
+
+
+def _pack(directory: Path, entity: str, rows: Mapping[str, KnowledgeRow]) -> None:
+    """Put the rows' augmented vectors beside what else is packed of their subjects."""
+    if not rows:
+        return
+    path, key = source_path(directory, f"{entity}_packed"), f"{entity}_id"
+    frame = pd.read_parquet(path)
+    frame["packed"] = [
+        _with_augmented(entity, packed, rows[subject]) if subject in rows else packed
+        for subject, packed in zip(frame[key], frame["packed"], strict=True)
+    ]
+    frame.assign(created_timestamp=pd.Timestamp.now("UTC")).to_parquet(path, index=False)
+
+
+def _with_augmented(entity: str, packed: bytes, row: KnowledgeRow) -> bytes:
+    if entity == "item":
+        item = unpack_item(packed)
+        return pack_item(replace(item, augmented=item.augmented | dict(row.augmented)))
+    user = unpack_user(packed)
+    return pack_user(replace(user, augmented=user.augmented | dict(row.augmented)))
 
 
 def _write(directory: Path, view: str, rows: Iterable[Mapping[str, Any]]) -> None:

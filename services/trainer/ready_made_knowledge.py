@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from loreline.client import EmbeddingClient
 from services.scenarios import Knowledge, Provenance
 from services.trainer.bulk_knowledge import KnowledgeRow, Progress, pages
 from services.trainer.knowledge_files import KnowledgeText
+from services.trainer.knowledge_vectors import ReadyVector
 
 PROVIDER = "import"
 UNKNOWN_MODEL = "unknown"
@@ -65,6 +66,18 @@ def rows_of(
     Raises loreline.client.ClientError.
     """
     return list(_encoded(texts, scenario, subject, embedding, progress, model or UNKNOWN_MODEL))
+
+
+def rows_with_vectors(
+    texts: Sequence[KnowledgeText], vectors: Mapping[int, ReadyVector], scenario: str, subject: str, model: str = ""
+) -> list[KnowledgeRow]:
+    """The same of texts whose vectors, by the texts' rows, are ready-made."""
+    rows = []
+    for text in texts:
+        ready = vectors[text.row]
+        knowledge = Knowledge(text.text, _provenance(text, scenario, subject, text.model or model or UNKNOWN_MODEL))
+        rows.append(KnowledgeRow(text.subject_id, knowledge, ready.encoder, ready.vector, ready.augmented))
+    return rows
 
 
 def merged(stored: Sequence[KnowledgeRow], new: Sequence[KnowledgeRow]) -> list[KnowledgeRow]:

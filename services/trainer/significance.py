@@ -30,11 +30,12 @@ class RankedScores:
         self._positive = label > 0
 
     def auc(self, weight: Floats) -> float:
-        """The share of pairs that are in order, ties by half; a sample of weight 2 counts as two."""
+        """The share of pairs in order, ties by half; a sample of weight 2 counts as two. NaN where there is no pair."""
         positive = np.bincount(self._group, weight * self._positive)
         negative = np.bincount(self._group, weight * ~self._positive)
         below = np.cumsum(negative) - negative
-        return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+        pairs = positive.sum() * negative.sum()
+        return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
 
 
 def paired_bootstrap(
@@ -47,7 +48,8 @@ def paired_bootstrap(
     """The metric of `other` minus that of `base`: functions of sample weights (N,), one a training seed.
 
     Each draw takes seeds with replacement, and users (N,) with all their samples with replacement, the same ones for
-    both sides. The p-value is twice the share of draws on the other side of zero, never below 2 / (draws + 1).
+    both sides. The p-value is twice the share of draws on the other side of zero, never below 2 / (draws + 1). A draw
+    whose metric is NaN, as AUC is where the drawn users have labels of one kind alone, does not count.
     """
     random, pairs = np.random.default_rng(seed), list(zip(base, other, strict=True))
     _, person = np.unique(user, return_inverse=True)
@@ -59,6 +61,7 @@ def paired_bootstrap(
         drawn[draw] = np.mean([gains[n] for n in chosen])
     even = np.ones(len(user))
     mean = float(np.mean([two(even) - one(even) for one, two in pairs]))
-    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Difference(mean, float(low), float(high), min(1.0, float(2 * (beyond + 1) / (draws + 1))))
+    counted = drawn[~np.isnan(drawn)]
+    beyond = min((counted <= 0).sum(), (counted >= 0).sum())
+    low, high = np.percentile(counted, [2.5, 97.5])
+    return Difference(mean, float(low), float(high), min(1.0, float(2 * (beyond + 1) / (len(counted) + 1))))

@@ -15,16 +15,18 @@ import pandas as pd
 import torch
 from torch import nn
 
-from services.ctr.knowledge_augmented import KnowledgeAugmented
-from services.model_registry import Manifest, ModelRegistry, Vocabulary
+from services.ctr.knowledge_augmented import KnowledgeAugmented, PreAdapted
+from services.model_registry import GOLDEN_FILE, Manifest, ModelRegistry, Vocabulary
 from services.scenarios import load_scenario
 from services.trainer import samples as sampling
+from services.trainer.bound_reranker import bound_to_active, register_reranker
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.columns import Columns, columns_of
-from services.trainer.config import InvalidConfig, TrainingConfig
+from services.trainer.config import TrainingConfig
 from services.trainer.datasets import Dataset
 from services.trainer.evaluation import scores
 from services.trainer.export import export
+from services.trainer.golden_requests import golden_set
 from services.trainer.loop import Epoch, Progress, fit, process_rank
 from services.trainer.networks import (
     KnowledgeTables,
@@ -34,7 +36,7 @@ from services.trainer.networks import (
     knowledge_table,
 )
 from services.trainer.objectives import Objective, objective_of
-from services.trainer.offline_store import StoredVectors, stored_vectors
+from services.trainer.offline_store import AskedKnowledge, StoredVectors, asked_knowledge, stored_vectors
 from services.trainer.reranking import lists
 from services.trainer.samples import ItemTable, Samples, Split
 
@@ -47,6 +49,8 @@ OnProgress = Callable[[str, Progress], None]
 class Report:
     """What a run came to: metrics of the test part by name, and the sizes of the parts in samples.
 
+    `version` is the model version, or the number of the re-ranker, which is bound to `base_version` then.
+
     `knowledge_withheld` is the network with knowledge, scoring as if none had come: what a request that switches
     knowledge off gets.
     """
@@ -58,11 +62,12 @@ class Report:
     training_samples: int
     validation_samples: int
     test_samples: int
+    base_version: str = ""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the networks of a run are trained on."""
+    """What the networks of a run are trained on. With a `base`, the tables hold vectors that its adaptor has made."""
 
     scenario: str
     columns: Columns
@@ -72,12 +77,14 @@ class Material:
     tables: KnowledgeTables
     objective: Objective
     encoder: str
+    asked: AskedKnowledge
     log_hash: str
     data_hash: str
+    base: Manifest | None = None
 
-    def lookup(self, history_length: int) -> Lookup:
-        """Where batches are made, on the GPU if there is one."""
-        return Lookup(self.columns, self.items, self.tables, history_length, device())
+    def lookup(self, history_length: int, place: torch.device | None = None) -> Lookup:
+        """Where batches are made: at `place`, or on the GPU if there is one."""
+        return Lookup(self.columns, self.items, self.tables, history_length, place or device())
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,9 @@ class Watcher:
     stage: OnStage = lambda _: None
     epoch: OnEpoch = lambda *_: None
     progress: OnProgress = lambda *_: None
+
+
+SILENT = Watcher()
 
 
 def train(
@@ -100,13 +110,15 @@ def train(
 ) -> Report:
     """Train without and with knowledge on the same split, export the second, and register it as the next version.
 
+    A re-ranker is trained on the active version's augmented vectors, and registered as bound to it.
+
     With a folder for `checkpoints`, a run that was broken off goes on from them. Raises KnowledgeNotLoaded, EmptySplit,
     InvalidConfig, ExportMismatch.
     """
-    if config.task != "click-through":
-        raise InvalidConfig("task: only click-through models are registered and served; evaluate a re-ranker instead")
     watcher.stage("gathering samples and knowledge")
     material = gather(dataset, directory, config)
+    if config.task == "re-ranking":
+        material = bound_to_active(material, dataset, config, registry)
     networks = {}
     for name, augmented in (("off", False), ("on", True)):
         watcher.stage(f"training {'with' if augmented else 'without'} knowledge")
@@ -142,6 +154,7 @@ def gather(dataset: Dataset, directory: Path, config: TrainingConfig) -> Materia
         tables=tables,
         objective=objective_of(config, columns),
         encoder=items.encoder,
+        asked=asked_knowledge(directory),
         log_hash=log_hash,
         data_hash=_data_hash(log_hash, items, users),
     )
@@ -159,7 +172,10 @@ def train_network(
     scenario = load_scenario(material.scenario)
     torch.manual_seed(config.seed)
     network: nn.Module
-    if augmented:
+    if augmented and material.base:
+        backbone = build_backbone(config, material.vocabulary, scenario, augmented=True)
+        network = PreAdapted(backbone, config.knowledge_dropout)
+    elif augmented:
         network = build_knowledge_augmented(config, material.vocabulary, scenario, material.tables.width)
     else:
         network = build_backbone(config, material.vocabulary, scenario, augmented=False)
@@ -188,7 +204,10 @@ def register(
     registry.root.mkdir(parents=True, exist_ok=True)
     files = Path(tempfile.mkdtemp(dir=registry.root))
     field_counts = material.vocabulary.field_counts
-    hashes = export(network.cpu(), files, config.history_length, len(field_counts))
+    network = network.cpu()
+    hashes = export(network, files, config.history_length, len(field_counts))
+    golden = golden_set(network, material.split.test, material.lookup(config.history_length, torch.device("cpu")))
+    hashes[GOLDEN_FILE] = golden.write(files)
     material.vocabulary.write(files / "vocabulary.json")
     manifest = Manifest(
         version=registry.next_version(),
@@ -231,13 +250,15 @@ def _report(
     }
     version = ""
     if process_rank() == 0 and isinstance(on, KnowledgeAugmented):
-        version = register(on, material, config, registry, found["knowledge_on"])
+        put = register_reranker if material.base else register
+        version = put(on, material, config, registry, found["knowledge_on"])
     return Report(
         version,
         **found,
         training_samples=len(material.split.training),
         validation_samples=len(material.split.validation),
         test_samples=len(test),
+        base_version=material.base.version if material.base else "",
     )
 
 

@@ -31,7 +31,7 @@ from typing import Any, TextIO, cast
 import pandas as pd
 
 from services.scenarios import Item
-from services.scenarios.items import AttributeValue
+from services.scenarios.items import MAX_LIST_VALUES, AttributeValue
 from services.trainer.datasets.dataset import (
     Dataset,
     DatasetSource,
@@ -68,7 +68,7 @@ def load(source: DatasetSource) -> Dataset:
     kept = _core(log, source.number("user_core"), source.number("item_core"))
     item_ids = dict.fromkeys(kept["item_id"])
     known = {item_id: record for path in metadata for item_id, record in _metadata(path, item_ids)}
-    items = {item_id: _item(item_id, scenario, known.get(item_id, {})) for item_id in item_ids}
+    items = {item_id: item_of(item_id, scenario, known.get(item_id, {})) for item_id in item_ids}
     check_items(items)
     return Dataset("amazon", scenario, items, users_of(kept), check_interactions(kept, items, path=path))
 
@@ -147,17 +147,29 @@ def _metadata(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[s
         yield str(item_id), record
 
 
-def _item(item_id: str, scenario: str, record: Mapping[str, Any]) -> Item:
+def item_of(item_id: str, scenario: str, record: Mapping[str, Any]) -> Item:
+    """The item that a record of metadata describes; without a title it is called by what is known of it."""
     path, maker = _category(record.get("category") or record.get("categories")), _maker(record)
     known: dict[str, AttributeValue] = {
         MAKER.get(scenario, "brand"): maker,
-        CATEGORIES.get(scenario, "categories"): path[1:] or path or None,  # the first is the same for the whole file
+        CATEGORIES.get(scenario, "categories"): (path[1:] or path)[:MAX_LIST_VALUES] or None,  # all share the first
         "price": _price(record.get("price")),
         "description": _plain(record.get("description"))[:DESCRIPTION_CHARACTERS],
     }
     attributes = {name: value for name, value in known.items() if value}
-    instead = ", ".join(str(part) for part in (maker, *path[-1:], attributes.get("description")) if part)
-    return Item(item_id, scenario, _title(record) or clean_title(instead) or f"Item {item_id}", attributes)
+    return Item(item_id, scenario, _title(record) or _substitute(item_id, scenario, attributes), attributes)
+
+
+def is_titled(item: Item) -> bool:
+    """Whether an item has a title of its own, and is not called by what else is known of it."""
+    return item.title != _substitute(item.item_id, item.scenario, item.attributes)
+
+
+def _substitute(item_id: str, scenario: str, attributes: Mapping[str, AttributeValue]) -> str:
+    levels = attributes.get(CATEGORIES.get(scenario, "categories"))
+    last = levels[-1:] if isinstance(levels, list) else []
+    parts = (attributes.get(MAKER.get(scenario, "brand")), *last, attributes.get("description"))
+    return clean_title(", ".join(str(part) for part in parts if part)) or f"Item {item_id}"
 
 
 def _title(record: Mapping[str, Any]) -> str:

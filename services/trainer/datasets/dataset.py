@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,7 @@ class Dataset:
         """The dataset as if these items had never been there."""
         kept = self.interactions[~self.interactions["item_id"].isin(item_ids)].reset_index(drop=True)
         items = {item_id: item for item_id, item in self.items.items() if item_id not in item_ids}
-        return Dataset(self.name, self.scenario, items, self.users, kept)
+        return replace(self, items=items, interactions=kept)
 
 
 def newest_items(dataset: Dataset, count: int) -> list[Item]:

@@ -1,0 +1,34 @@
+"""AUC and LogLoss of each domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from services.trainer.evaluation import sliced
+from services.trainer.multi_domain.material import Material
+from services.trainer.samples import Samples
+
+DECIDES = "mean auc"
+Floats = npt.NDArray[np.float64]
+DomainMetrics = dict[str, dict[str, float]]
+
+
+def domain_metrics(material: Material, samples: Samples, logits: Floats) -> DomainMetrics:
+    """AUC, LogLoss (nats) and `samples` of each domain that has samples (N,)."""
+    domain = material.domain_of(samples)
+    present = {name: domain == code for code, name in enumerate(material.domains) if (domain == code).any()}
+    return sliced(samples.label[:, 0], probability(logits), present)
+
+
+def mean_auc(found: Mapping[str, Mapping[str, float]]) -> float:
+    """The mean over the domains, each counted once."""
+    return float(np.mean([metrics["auc"] for metrics in found.values() if "auc" in metrics]))
+
+
+def probability(logits: Floats) -> Floats:
+    """The sigmoid, without overflow."""
+    found: Floats = 0.5 * (1 + np.tanh(logits / 2))
+    return found
