@@ -1,145 +1,239 @@
-"""The model version that scores: loaded whole, then put in the place of the one before by one assignment."""
+"""The model versions that score: loaded whole, then put in the place of those before by one assignment."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path
+from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 import structlog
 
-from services.model_registry import SCORER_INPUTS, UNKNOWN, Manifest, ModelRegistry, Vocabulary
-from services.ranking.item_cache import Interner
-from services.ranking.scorers import Scorer
+from services.model_registry import SCORER_KINDS, ModelRegistry, ScorerKind, Traffic
+from services.ranking.loading import AnyModel
+from services.ranking.serving_model import ServingModel
 from services.runtime.errors import FailedPrecondition
+from services.scenarios import InvalidScenario, UnknownScenario, load_scenario, scenario_names
 
-WARM_UP_CANDIDATES = 200
-OpenScorer = Callable[[str, Path], Scorer]  # of a version and its folder
+RETRIEVERS: tuple[ScorerKind, ...] = ("unictr-student", "kar")  # whose vectors candidates are found by
+Load = Callable[[str], AnyModel]
 log = structlog.get_logger(__name__)
 
 
-class FieldTable:
-    """Translates the cache's codes of field values to one vocabulary's indices; grows as new values are seen."""
+@dataclass(frozen=True)
+class Assigned:
+    """The version that a request is scored with, and why: `active`, `canary`, `knowledge-off` or `pinned`.
 
-    def __init__(self, vocabulary: Vocabulary, interner: Interner) -> None:
-        self._vocabulary, self._interner = vocabulary, interner
-        self._fields = len(vocabulary.fields)
-        self._table = self._rows(0, len(interner.values))
+    `shadow`: the version that is to score the same request unseen, if any.
+    """
 
-    def indices(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """(N, F) indices of (N, F) codes."""
-        table = self._table
-        if codes.size and int(codes.max()) >= len(table):
-            new = self._rows(len(table), len(self._interner.values))
-            table = self._table = np.concatenate([table, new])  # two threads at once build the same
-        return table[codes, np.arange(self._fields)]
-
-    def _rows(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        values = self._interner.values[start:stop]
-        rows = [self._vocabulary.field_indices([value] * self._fields) for value in values]
-        return np.array(rows, dtype=np.int64).reshape(len(rows), self._fields)
+    model: AnyModel
+    reason: str
+    use_knowledge: bool = True
+    shadow: str | None = None
 
 
 @dataclass(frozen=True)
-class ServingModel:
-    """One version, all halves of it that ranking needs. A request takes one and keeps it to its end."""
+class _Loaded:
+    """Which version of a kind ranks whom, as far as they could be loaded; `models` holds also the previous one."""
 
-    manifest: Manifest
-    vocabulary: Vocabulary
-    fields: FieldTable
-    scorer: Scorer
+    traffic: Traffic
+    models: Mapping[str, AnyModel]
+
+    @property
+    def active(self) -> AnyModel:
+        return self.models[str(self.traffic.active)]
+
+    def assign(self, user_id: str) -> Assigned:
+        traffic, active = self.traffic, self.active
+        if traffic.canary and traffic.canary.holds(user_id):
+            return Assigned(self.models[traffic.canary.version], "canary")
+        shadow = traffic.shadow.version if traffic.shadow and traffic.shadow.holds(user_id) else None
+        if traffic.knowledge_off and traffic.knowledge_off.holds(user_id):
+            return Assigned(active, "knowledge-off", use_knowledge=False, shadow=shadow)
+        return Assigned(active, "active", shadow=shadow)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    count: int
+    next_try: float  # on the monotonic clock
 
 
 class ActiveModel:
-    """Follows the registry's active pointer in a thread.
+    """Follows the registry's pointer files in a thread: of each kind the active version, canary or shadow beside it.
 
-    A version is loaded and has scored once before requests see it. One that cannot be loaded is logged and tried
-    again, while the version before goes on to serve.
+    The scenario says which kind ranks it. A version is loaded and has scored once before requests see it. One that
+    cannot be loaded is logged and tried again with growing pauses: the active version before goes on to serve, and
+    everybody is on the active one while a canary is not loaded. The version that was active before stays loaded, for
+    requests that name it.
     """
 
     def __init__(
         self,
         registry: ModelRegistry,
-        open_scorer: OpenScorer,
-        interner: Interner,
+        load: Load,
         *,
         poll_seconds: float = 0.2,
         max_retry_backoff_seconds: float = 5.0,
     ) -> None:
-        self._registry, self._open_scorer, self._interner = registry, open_scorer, interner
+        self._registry, self._load = registry, load
         self._poll_seconds, self._max_backoff = poll_seconds, max_retry_backoff_seconds
-        self._model: ServingModel | None = None
-        self._failures = 0
+        self._loaded: Mapping[ScorerKind, _Loaded] = {}
+        self._needed: Set[ScorerKind] = set()  # kinds that were active at the start
+        self._failures: dict[str, _Failure] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="active model", daemon=True)
 
     def start(self) -> None:
-        """Load the active version, if there is one, and go on in the background."""
+        """Load the active versions, if there are any, and go on in the background."""
         self._follow()
+        self._needed = {kind for kind in SCORER_KINDS if (traffic := self._traffic(kind)) and traffic.active}
         self._thread.start()
 
     def stop(self) -> None:
-        """Follow the pointer no more."""
+        """Follow the pointers no more."""
         self._stopping.set()
         self._thread.join(timeout=self._max_backoff)
 
-    def current(self) -> ServingModel:
-        """The version that scores now. Raises FailedPrecondition before any promotion."""
-        model = self._model
-        if model is None:
-            raise FailedPrecondition(
-                "no model version is loaded: train one with `loreline train`, then run `loreline models promote`"
-            )
-        return model
+    def current(self, kind: ScorerKind = "kar") -> AnyModel:
+        """The version of a kind that scores now. Raises FailedPrecondition before any promotion."""
+        return self._get(kind).active
+
+    def traffic(self, kind: ScorerKind = "kar") -> Traffic:
+        """Which version of a kind ranks whom, as far as they could be loaded. Raises FailedPrecondition."""
+        return self._get(kind).traffic
+
+    def for_request(self, user_id: str, scenario: str, version: str) -> Assigned:
+        """The version that the user is assigned to in a scenario, or the one named.
+
+        Raises FailedPrecondition when no version of the scenario's kind is loaded, or not the one named.
+        """
+        if not version:
+            return self._get(self._kind(scenario)).assign(user_id)
+        models = self._models()
+        if version not in models:
+            there = ", ".join(models) or "none"
+            raise FailedPrecondition(f"model version {version!r} is not loaded; loaded are: {there}")
+        return Assigned(models[version], "pinned")
+
+    def for_retrieval(self, assigned: Assigned) -> ServingModel:
+        """The version by whose vectors candidates are found: the assigned one, or an active one that has vectors.
+
+        Raises FailedPrecondition when there is none.
+        """
+        active = [self._loaded[kind].active for kind in RETRIEVERS if kind in self._loaded]
+        for model in (assigned.model, *active):
+            if isinstance(model, ServingModel):
+                return model
+        raise FailedPrecondition(
+            f"model version {assigned.model.manifest.version} reads texts and has no vectors to find candidates by: "
+            "promote a version of kind kar or unictr-student beside it, or ask Rank with candidates of your own"
+        )
+
+    def roles(self) -> dict[str, str]:
+        """What each loaded version does: `active`, `canary`, `shadow` or `previous`."""
+        return {
+            version: _role(version, loaded.traffic) for loaded in self._loaded.values() for version in loaded.models
+        }
+
+    def kinds(self) -> dict[str, str]:
+        """The kind of each loaded version."""
+        return {version: model.manifest.kind for version, model in self._models().items()}
+
+    def failing(self) -> list[str]:
+        """Versions that are wanted and cannot be loaded."""
+        return sorted(self._failures)
 
     def ready(self) -> bool:
-        """Whether a version is loaded and its scorer answers."""
-        model = self._model
-        return model is not None and model.scorer.ready()
+        """Whether a version is loaded, one of each kind that was active at the start, and their scorers answer.
+
+        A kind that is promoted later and fails takes nothing from the others.
+        """
+        loaded = self._loaded
+        return bool(loaded) and self._needed <= loaded.keys() and all(one.active.ready() for one in loaded.values())
+
+    def _kind(self, scenario: str) -> ScorerKind:
+        """What the scenario's file says; `unictr`, whose general network ranks anything, where there is no file."""
+        try:
+            return cast("ScorerKind", load_scenario(scenario).scorer)
+        except UnknownScenario as error:
+            if "unictr" in self._loaded:
+                return "unictr"
+            raise FailedPrecondition(
+                f"scenario {scenario!r} is not configured, only {', '.join(scenario_names())} are: add its file, or "
+                "promote a version of kind unictr (`loreline train --config unictr`, then `loreline models promote`), "
+                "whose general network ranks scenarios that nobody configured"
+            ) from error
+        except InvalidScenario as error:
+            raise FailedPrecondition(f"scenario {scenario!r} cannot be read: {error}") from error
+
+    def _get(self, kind: ScorerKind) -> _Loaded:
+        if kind in self._loaded:
+            return self._loaded[kind]
+        trained = "train one with `loreline train" + ("`" if kind == "kar" else f" --config {kind}`")
+        raise FailedPrecondition(
+            f"no model version is loaded of kind {kind}, which ranks the scenario: {trained}, then run "
+            "`loreline models promote`"
+        )
+
+    def _models(self) -> dict[str, AnyModel]:
+        return {version: model for loaded in self._loaded.values() for version, model in loaded.models.items()}
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._pause_seconds()):
+        while not self._stopping.wait(self._poll_seconds):
             self._follow()
 
     def _follow(self) -> None:
-        version: str | None = None
+        pointers = {kind: traffic for kind in SCORER_KINDS if (traffic := self._traffic(kind))}
+        wanted = {version for one in pointers.values() for version in (one.active, one.candidate) if version}
+        self._failures = {version: failure for version, failure in self._failures.items() if version in wanted}
+        for kind, traffic in pointers.items():
+            if loaded := self._followed(traffic, self._loaded.get(kind)):
+                self._loaded = {**self._loaded, kind: loaded}
+
+    def _traffic(self, kind: ScorerKind) -> Traffic | None:
         try:
-            version = self._registry.active()
-            if version is not None and (self._model is None or self._model.manifest.version != version):
-                self._model = self._load(version)
-                log.info("model version loaded", model_version=version)
-            self._failures = 0
+            return self._registry.traffic(kind)
+        except Exception as error:  # whatever is wrong with the file must not end the following of the next one
+            log.error("the pointer to the model versions cannot be read", kind=kind, error=str(error))
+            return None
+
+    def _followed(self, traffic: Traffic, before: _Loaded | None) -> _Loaded | None:
+        """What a pointer wants, as far as it can be loaded; None while its active version cannot."""
+        known = before.models if before else {}
+        wanted = [version for version in (traffic.active, traffic.candidate) if version]
+        models = {version: model for version in wanted if (model := self._model(version, known))}
+        if traffic.active not in models:
+            return None
+        loadable = traffic if traffic.candidate in models else traffic.without_candidate()
+        previous = {version: known[version] for version in (traffic.previous,) if version in known and version}
+        return _Loaded(loadable, {**models, **previous})
+
+    def _model(self, version: str, known: Mapping[str, AnyModel]) -> AnyModel | None:
+        if version in known:
+            return known[version]
+        failure = self._failures.get(version)
+        if failure and time.monotonic() < failure.next_try:
+            return None
+        try:
+            model = self._load(version)
         except Exception as error:  # whatever is wrong with a version must not end the following of the next one
-            self._failures += 1
+            self._failures[version] = self._failure_after(failure)
             log.error("the model version cannot be loaded", model_version=version, error=str(error))
+            return None
+        self._failures.pop(version, None)
+        log.info("model version loaded", model_version=version, kind=model.manifest.kind)
+        return model
 
-    def _load(self, version: str) -> ServingModel:
-        manifest, vocabulary = self._registry.manifest(version), self._registry.vocabulary(version)
-        scorer = self._open_scorer(version, self._registry.folder(version))
-        scorer.score(warm_up_inputs(manifest))
-        return ServingModel(manifest, vocabulary, FieldTable(vocabulary, self._interner), scorer)
-
-    def _pause_seconds(self) -> float:
-        if not self._failures:
-            return self._poll_seconds
-        return min(self._max_backoff, self._poll_seconds * 2.0 ** min(self._failures, 30)) * random.uniform(0.5, 1)
+    def _failure_after(self, before: _Failure | None) -> _Failure:
+        count = before.count + 1 if before else 1
+        pause = min(self._max_backoff, self._poll_seconds * 2.0 ** min(count, 30))
+        return _Failure(count, time.monotonic() + pause * random.uniform(0.5, 1))
 
 
-def warm_up_inputs(manifest: Manifest) -> dict[str, npt.NDArray[np.generic]]:
-    """Valid inputs of a version's scorer: 200 unknown candidates for a user without history."""
-    sizes = {
-        "B": 1,
-        "C": WARM_UP_CANDIDATES,
-        "F": len(manifest.item_fields),
-        "A": manifest.augmented_dimension,
-        "L": manifest.history_length,
-    }
-    inputs = {
-        name: np.zeros([sizes[letter] for letter in shape], dtype=dtype)
-        for name, (dtype, shape) in SCORER_INPUTS.items()
-    }
-    return inputs | {"item_id": np.full((1, WARM_UP_CANDIDATES), UNKNOWN, dtype=np.int64)}
+def _role(version: str, traffic: Traffic) -> str:
+    beside = "canary" if traffic.canary else "shadow"
+    return {traffic.active: "active", traffic.candidate: beside}.get(version, "previous")

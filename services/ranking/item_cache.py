@@ -11,20 +11,21 @@ So no reader sees a half-written row.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from loreline.client import PackedItem
+from services.ranking.item_rows import ABSENT, ItemRows, grown, no_titles, no_vectors, to_width
+from services.ranking.recency import Recency
 
 FIRST_CAPACITY = 1024
-ABSENT = -1  # scenario code of an item that is not stored
 NEVER_SEEN = -2  # code of a text that no item has
-Scalar = TypeVar("Scalar", bound=np.generic)
 _Column = tuple[str, int]  # model version, width A
+Admit = Callable[[Sequence[PackedItem]], None]
 
 
 class Interner:
@@ -52,29 +53,6 @@ class Interner:
             return self._codes[value]
 
 
-@dataclass(frozen=True)
-class ItemRows:
-    """Features of N items, in the order asked, as one model version sees their knowledge.
-
-    `scenario` (N,) int32 codes, ABSENT where the item is not stored; `field_codes` (N, F) int32; `augmented` (N, A)
-    float32, zeros where `has_knowledge` (N,) is False.
-    """
-
-    scenario: npt.NDArray[np.int32]
-    field_codes: npt.NDArray[np.int32]
-    augmented: npt.NDArray[np.float32]
-    has_knowledge: npt.NDArray[np.bool_]
-
-    def at(self, rows: npt.NDArray[np.intp] | slice) -> ItemRows:
-        """Some of the rows; views where `rows` is a slice."""
-        return ItemRows(self.scenario[rows], self.field_codes[rows], self.augmented[rows], self.has_knowledge[rows])
-
-    def put(self, rows: npt.NDArray[np.intp], other: ItemRows) -> None:
-        """Write another one's rows, in their order, in the place of some of these."""
-        self.scenario[rows], self.field_codes[rows] = other.scenario, other.field_codes
-        self.augmented[rows], self.has_knowledge[rows] = other.augmented, other.has_knowledge
-
-
 @dataclass
 class _Vectors:
     """The augmented vectors of one model version, of one width A."""
@@ -86,56 +64,110 @@ class _Vectors:
         return self.values[rows], self.present[rows]
 
 
-class ItemCache:
-    """The newest states of the items applied to it. Caches that share an interner share codes. Safe to share."""
+@dataclass(frozen=True)
+class _Batch:
+    """Items ready to be stored. `vectors`: (version, width) to (positions in `item_ids`, (n, A) vectors)."""
 
-    def __init__(self, interner: Interner | None = None) -> None:
-        self.interner = interner or Interner()
+    item_ids: list[str]
+    titles: npt.NDArray[np.object_]
+    scenario: npt.NDArray[np.int32]
+    field_codes: npt.NDArray[np.int32]
+    vectors: dict[_Column, tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]
+
+
+class ItemCache:
+    """The newest states of the items applied to it. Caches that share an interner share codes. Safe to share.
+
+    With `max_items` (0: no bound) those put out are the ones that were not gathered for longest, nearly.
+    """
+
+    def __init__(self, interner: Interner | None = None, max_items: int = 0) -> None:
+        self.interner, self._max_items = interner or Interner(), max_items
+        capacity = min(FIRST_CAPACITY, max_items or FIRST_CAPACITY)
         self._lock = threading.Lock()
         self._rows: dict[str, int] = {}
-        self._free = list(range(FIRST_CAPACITY - 1, -1, -1))
-        self._scenario = np.full(FIRST_CAPACITY, ABSENT, dtype=np.int32)
-        self._field_codes = np.zeros((FIRST_CAPACITY, 1), dtype=np.int32)
+        self._ids: list[str] = [""] * capacity
+        self._free = list(range(capacity - 1, -1, -1))
+        self._scenario = np.full(capacity, ABSENT, dtype=np.int32)
+        self._field_codes = np.zeros((capacity, 1), dtype=np.int32)
+        self._titles = no_titles(capacity)
         self._vectors: dict[_Column, _Vectors] = {}
+        self._recency = Recency(capacity)
+        self._changed_during: dict[object, set[str]] = {}  # for each read of the store that is under way
+        self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def has_evicted(self) -> bool:
+        """Whether items were put out, so that one that is absent may be stored all the same."""
+        return self.evicted > 0
 
     def apply(self, items: Sequence[PackedItem]) -> None:
         """Take over items' newest states; of several states of one item the last one holds."""
         newest = {item.item_id: item for item in items}
         deleted = [item_id for item_id, item in newest.items() if item.deleted]
         stored = [item for item in newest.values() if not item.deleted]
-        scenario, field_codes = self._encode(stored)
-        vectors = _vectors_by_column(stored)
+        batch = self._encode(stored[-self._max_items :] if self._max_items else stored)
         with self._lock:
+            for changed in self._changed_during.values():
+                changed.update(newest)
             self._remove(deleted)
-            self._store([item.item_id for item in stored], scenario, field_codes, vectors)
+            self._store(batch)
+
+    @contextmanager
+    def reading(self) -> Iterator[Admit]:
+        """Around a read of the store: call what it yields with the items read, and they are kept.
+
+        Those that `apply` was told of in between are not: what was read of them may be older.
+        """
+        token, changed = object(), set[str]()
+        with self._lock:
+            self._changed_during[token] = changed
+        try:
+            yield lambda items: self._admit(items, changed)
+        finally:
+            with self._lock:
+                del self._changed_during[token]
 
     def gather(self, item_ids: Sequence[str], fields: int, version: str, width: int) -> ItemRows:
         """The rows of items: `fields` F, `version` whose augmented vectors of `width` A are wanted."""
         with self._lock:
             find = self._rows.get
             rows = np.array([find(item_id, ABSENT) for item_id in item_ids], dtype=np.intp)
+            self._recency.mark(rows)
             scenario = np.where(rows == ABSENT, np.int32(ABSENT), self._scenario[rows])
-            field_codes = _to_width(self._field_codes[rows], fields)
+            field_codes = to_width(self._field_codes[rows], fields)
+            titles = self._titles[rows]
             column = self._vectors.get((version, width))
-            augmented, present = _no_vectors(len(rows), width) if column is None else column.at(rows)
+            augmented, present = no_vectors(len(rows), width) if column is None else column.at(rows)
         stored = scenario != ABSENT
-        field_codes[~stored] = 0
+        field_codes[~stored], titles[~stored] = 0, ""
         present &= stored
         augmented[~present] = 0
-        return ItemRows(scenario, field_codes, augmented, present)
+        return ItemRows(scenario, field_codes, augmented, present, titles)
 
-    def _encode(self, items: Sequence[PackedItem]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def _encode(self, items: Sequence[PackedItem]) -> _Batch:
         code = self.interner.code
         width = max((len(item.field_values) for item in items), default=0)
         field_codes = np.zeros((len(items), max(width, 1)), dtype=np.int32)
         for row, item in enumerate(items):
             field_codes[row, : len(item.field_values)] = [code(value) for value in item.field_values]
-        return np.array([code(item.scenario) for item in items], dtype=np.int32), field_codes
+        scenario = np.array([code(item.scenario) for item in items], dtype=np.int32)
+        titles = no_titles(len(items))
+        titles[:] = [item.title for item in items]
+        return _Batch([item.item_id for item in items], titles, scenario, field_codes, _vectors_by_column(items))
 
-    def _remove(self, item_ids: Sequence[str]) -> None:
+    def _admit(self, items: Sequence[PackedItem], changed: set[str]) -> None:
+        newest = items[-self._max_items :] if self._max_items else items
+        batch = self._encode(newest)
+        with self._lock:
+            if changed:
+                batch = self._encode([item for item in newest if item.item_id not in changed])
+            self._recency.mark(self._store(batch))
+
+    def _remove(self, item_ids: Iterable[str]) -> None:
         for item_id in item_ids:
             row = self._rows.pop(item_id, None)
             if row is not None:
@@ -143,27 +175,37 @@ class ItemCache:
                 self._free.append(row)
 
     def _clear(self, row: int) -> None:
-        self._scenario[row] = ABSENT
+        self._scenario[row], self._ids[row], self._titles[row] = ABSENT, "", ""
         for vectors in self._vectors.values():
             vectors.present[row] = False
 
-    def _store(
-        self,
-        item_ids: Sequence[str],
-        scenario: npt.NDArray[np.int32],
-        field_codes: npt.NDArray[np.int32],
-        vectors: dict[_Column, tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]],
-    ) -> None:
-        rows = np.array([self._row(item_id) for item_id in item_ids], dtype=np.intp)
-        width = max(self._field_codes.shape[1], field_codes.shape[1])
-        self._field_codes = _to_width(self._field_codes, width)
-        self._scenario[rows], self._field_codes[rows] = scenario, _to_width(field_codes, width)
+    def _store(self, batch: _Batch) -> npt.NDArray[np.intp]:
+        self._make_room(batch.item_ids)
+        rows = np.array([self._row(item_id) for item_id in batch.item_ids], dtype=np.intp)
+        width = max(self._field_codes.shape[1], batch.field_codes.shape[1])
+        self._field_codes = to_width(self._field_codes, width)
+        self._scenario[rows], self._field_codes[rows] = batch.scenario, to_width(batch.field_codes, width)
+        self._titles[rows] = batch.titles
         for old in self._vectors.values():
             old.present[rows] = False
-        for key, (positions, values) in vectors.items():
+        for key, (positions, values) in batch.vectors.items():
             column = self._column(key)
             column.values[rows[positions]], column.present[rows[positions]] = values, True
         self._vectors = {key: column for key, column in self._vectors.items() if column.present.any()}
+        return rows
+
+    def _make_room(self, item_ids: Sequence[str]) -> None:
+        excess = self._excess(item_ids)
+        while excess > 0:  # an item put out may be one of the batch, which then needs a row as well
+            victims = self._recency.victims(min(excess, len(self._rows)), self._scenario != ABSENT)
+            self._remove([self._ids[row] for row in victims.tolist()])
+            self.evicted += len(victims)
+            excess = self._excess(item_ids)
+
+    def _excess(self, item_ids: Sequence[str]) -> int:
+        if not self._max_items:
+            return 0
+        return len(self._rows) + sum(item_id not in self._rows for item_id in item_ids) - self._max_items
 
     def _row(self, item_id: str) -> int:
         row = self._rows.get(item_id)
@@ -171,26 +213,31 @@ class ItemCache:
             if not self._free:
                 self._grow()
             row = self._rows[item_id] = self._free.pop()
+            self._ids[row] = item_id
+            self._recency.forget(row)
         return row
 
     def _grow(self) -> None:
-        capacity = len(self._scenario)
-        self._free.extend(range(2 * capacity - 1, capacity - 1, -1))
-        self._scenario = np.concatenate([self._scenario, np.full(capacity, ABSENT, dtype=np.int32)])
-        self._field_codes = _doubled(self._field_codes)
+        rows = len(self._scenario)
+        capacity = min(2 * rows, self._max_items or 2 * rows)
+        self._free.extend(range(capacity - 1, rows - 1, -1))
+        self._ids.extend([""] * (capacity - rows))
+        self._scenario = grown(self._scenario, capacity, ABSENT)
+        self._field_codes, self._titles = grown(self._field_codes, capacity), grown(self._titles, capacity, "")
+        self._recency.grow(capacity)
         for column in self._vectors.values():
-            column.values, column.present = _doubled(column.values), _doubled(column.present)
+            column.values, column.present = grown(column.values, capacity), grown(column.present, capacity)
 
     def _column(self, key: _Column) -> _Vectors:
         if key not in self._vectors:
-            self._vectors[key] = _Vectors(*_no_vectors(len(self._scenario), key[1]))
+            self._vectors[key] = _Vectors(*no_vectors(len(self._scenario), key[1]))
         return self._vectors[key]
 
 
 def _vectors_by_column(
     items: Sequence[PackedItem],
 ) -> dict[_Column, tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]:
-    """(version, width) to (positions in `items`, (n, A) vectors): a vector of a wrong width is never looked up."""
+    """See _Batch.vectors: a vector of a wrong width is never looked up."""
     found: dict[_Column, list[tuple[int, npt.NDArray[np.float32]]]] = {}
     for position, item in enumerate(items):
         for version, vector in item.augmented.items():
@@ -199,17 +246,3 @@ def _vectors_by_column(
         key: (np.array([position for position, _ in column]), np.stack([vector for _, vector in column]))
         for key, column in found.items()
     }
-
-
-def _no_vectors(rows: int, width: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    return np.zeros((rows, width), dtype=np.float32), np.zeros(rows, dtype=np.bool_)
-
-
-def _to_width(codes: npt.NDArray[np.int32], width: int) -> npt.NDArray[np.int32]:
-    """(N, F) codes cut or filled with 0, the code of the unknown, to (N, width)."""
-    missing = width - codes.shape[1]
-    return codes[:, :width] if missing <= 0 else np.pad(codes, ((0, 0), (0, missing)))
-
-
-def _doubled(column: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    return np.concatenate([column, np.zeros_like(column)])

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import random
 import threading
+import time
+from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 
-from loreline.client import ClientError, FeaturesClient
-from services.ranking.item_cache import ItemCache
+from loreline.client import ClientError, FeaturesClient, PackedItem
 
 log = structlog.get_logger(__name__)
 
 
+class Follower(Protocol):
+    """Whoever keeps something of the items' newest states: the item cache, the index."""
+
+    def apply(self, items: Sequence[PackedItem]) -> None:
+        """Take over states in the order in which they were stored; must be quick."""
+
+
 class ItemFeed:
-    """Watches in a thread and applies what comes; after a cut it goes on from the last sequence that it saw.
+    """Watches in a thread and tells the followers; after a cut it goes on from the last sequence that it saw.
 
     Pauses between tries grow from `retry_backoff_seconds` to `max_retry_backoff_seconds`, each one random between
     half of it and all of it, so that many replicas do not come back at once.
@@ -23,14 +32,15 @@ class ItemFeed:
     def __init__(
         self,
         features: FeaturesClient,
-        cache: ItemCache,
-        *,
+        *followers: Follower,
         retry_backoff_seconds: float = 0.1,
         max_retry_backoff_seconds: float = 5.0,
+        max_lag_seconds: float = 1.0,
     ) -> None:
-        self._features, self._cache = features, cache
+        self._features, self._followers = features, followers
         self._backoff, self._max_backoff = retry_backoff_seconds, max_retry_backoff_seconds
         self._sequence, self._failures = 0, 0
+        self._max_lag, self._behind_since = max_lag_seconds, float("inf")
         self._caught_up, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="item feed", daemon=True)
 
@@ -46,6 +56,13 @@ class ItemFeed:
         """Whether everything that was stored at the start is in the cache, and changes are followed."""
         return self._caught_up.is_set() and self._thread.is_alive()
 
+    def is_current(self) -> bool:
+        """Whether the followers have all that is stored, but for what came in the last `max_lag_seconds`.
+
+        They may lack more when the stream was cut for longer, or sends pages of what it is behind with.
+        """
+        return self.caught_up() and time.monotonic() - self._behind_since <= self._max_lag
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -53,17 +70,29 @@ class ItemFeed:
             except ClientError as error:
                 if not self._stopping.is_set():
                     log.warning("the stream of item changes was cut", sequence=self._sequence, error=str(error))
+            self._fall_behind()
             self._stopping.wait(self._pause_seconds())
 
     def _watch(self) -> None:
         for batch in self._features.watch(self._sequence):
-            self._cache.apply(batch.items)
+            for follower in self._followers:
+                follower.apply(batch.items)
             self._sequence, self._failures = batch.sequence, 0
-            if batch.caught_up and not self._caught_up.is_set():
-                log.info("the item cache has caught up", items=len(self._cache), sequence=self._sequence)
-                self._caught_up.set()
+            if batch.caught_up:
+                self._catch_up()
+            else:
+                self._fall_behind()
             if self._stopping.is_set():
                 return
+
+    def _catch_up(self) -> None:
+        self._behind_since = float("inf")
+        if not self._caught_up.is_set():
+            log.info("caught up with the stream of item changes", sequence=self._sequence)
+            self._caught_up.set()
+
+    def _fall_behind(self) -> None:
+        self._behind_since = min(self._behind_since, time.monotonic())
 
     def _pause_seconds(self) -> float:
         longest = min(self._max_backoff, self._backoff * 2.0 ** min(self._failures, 30))
