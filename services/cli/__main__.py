@@ -8,19 +8,26 @@ from typing import Annotated
 
 import typer
 
-from loreline.client import FeaturesClient, InvalidArgumentError, NotFoundError, RankingClient
+from loreline.client import FeaturesClient, RankingClient
 from loreline.client.catalog import item_deleted, item_upserted
 from services.cli import output
+from services.cli.dlq import dlq_app
+from services.cli.domains import domains_app
 from services.cli.evaluation import evaluate
 from services.cli.factors import factors_app
+from services.cli.interactions import interactions_app
 from services.cli.item_files import read_items
 from services.cli.knowledge import knowledge_app
 from services.cli.local_processes import NAMES, LocalProcesses
 from services.cli.models import models_app
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.publishing import publish
+from services.cli.ranking import explain, recommend, title_of
+from services.cli.rebuild import rebuild
+from services.cli.restore import restore
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
+from services.cli.topics import topics_app
 from services.cli.training import build, data_app, train
 
 app = typer.Typer(
@@ -34,12 +41,21 @@ app.add_typer(items_app, name="items")
 app.add_typer(factors_app, name="factors")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
+app.add_typer(domains_app, name="domains")
+app.add_typer(interactions_app, name="interactions")
 app.add_typer(data_app, name="data")
+app.add_typer(dlq_app, name="dlq")
+app.add_typer(topics_app, name="topics")
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.command("recommend")(recommend)
+app.command("explain")(explain)
 knowledge_app.command("build")(build)
+knowledge_app.command("rebuild")(rebuild)
+knowledge_app.command("restore")(restore)
 
 ItemIds = Annotated[list[str], typer.Argument(help="Ids of the items.")]
+RANK_TIMEOUT_SECONDS = 60  # a language model may be what scores
 ScenarioOption = Annotated[str, typer.Option("--scenario", "-s", help="The scenario (domain), as configured.")]
 
 
@@ -121,7 +137,7 @@ def rank(
     with exit_codes():
         processes = LocalProcesses(CliSettings())
         moment = at.replace(tzinfo=UTC) if at else None
-        with RankingClient(processes.address("ranking"), timeout_seconds=10) as client:
+        with RankingClient(processes.address("ranking"), timeout_seconds=RANK_TIMEOUT_SECONDS) as client:
             ranked = client.rank(
                 user, scenario, _candidates(candidates), use_knowledge=knowledge, top_k=top, request_time=moment
             )
@@ -129,7 +145,7 @@ def rank(
             output.print_json(ranked)
             return
         with FeaturesClient(processes.address("features")) as features:
-            titles = [_title(features, item_id) for item_id in ranked.item_ids]
+            titles = [title_of(features, item_id) for item_id in ranked.item_ids]
         rows = [
             (place, item_id, title, float(score), "yes" if used else "no")
             for place, (item_id, title, score, used) in enumerate(
@@ -140,6 +156,9 @@ def rank(
         output.print_table(title, ["place", "item", "title", "score", "knowledge"], rows)
         timings = ", ".join(f"{stage.replace('_', ' ')} {value:.2f} ms" for stage, value in ranked.timings_ms.items())
         output.console.print(f"{timings}; attribution {ranked.attribution_id}", style="dim")
+        if ranked.scenario_route == "GENERAL":
+            told = f"version {ranked.model_version} has no network for {scenario}: its general one ranked"
+            output.console.print(told, style="yellow", soft_wrap=True)
         if ranked.unknown_item_ids:
             output.console.print(f"not in the catalogue: {', '.join(ranked.unknown_item_ids)}", style="yellow")
 
@@ -190,13 +209,6 @@ def _candidates(text: str) -> list[str]:
     if not ids:
         raise BadInput("--candidates: must name at least one item")
     return ids
-
-
-def _title(features: FeaturesClient, item_id: str) -> str:
-    try:
-        return features.describe_item(item_id).item.title
-    except (NotFoundError, InvalidArgumentError):
-        return ""
 
 
 def main() -> None:

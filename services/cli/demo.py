@@ -14,7 +14,7 @@ from rich.rule import Rule
 
 from loreline.client import FeaturesClient, RankingClient
 from loreline.client.catalog import item_upserted
-from loreline.client.ranking import Ranked
+from loreline.client.ranking_calls import Ranked
 from services.cli import output
 from services.cli.local_processes import NAMES, LocalProcesses
 from services.cli.models import promote_version

@@ -33,13 +33,26 @@ def evaluate(
 
     Every finished trial is kept in the output folder and not trained again, so a run that was broken off goes on.
 
+    Configs of several domains, such as unictr, mmoe or single-dcn, are compared by domain: AUC, LogLoss, RelaImpr.
+
     Example: loreline evaluate --config din --config dcnv2 --set protocol=by-user --vary dedicated_experts=2,4,6
     """
     with exit_codes():
-        from services.cli.evaluation_steps import compare, print_comparisons, wanted_configs, write_results
+        from services.cli.domain_evaluation import domain_configs, evaluate_domains
+        from services.cli.evaluation_steps import (
+            compare,
+            one_domain_configs,
+            print_comparisons,
+            wanted_configs,
+            write_results,
+        )
         from services.cli.training_steps import loaded_dataset
 
-        settings, wanted = CliSettings(), wanted_configs(config or ["din"], change or [], vary or [])
+        settings, chosen = CliSettings(), wanted_configs(config or ["din"], change or [], vary or [])
+        if of_domains := domain_configs(chosen):
+            evaluate_domains(settings, of_domains, seeds, out, json_output)
+            return
+        wanted = one_domain_configs(chosen)
         comparisons = compare(settings, loaded_dataset(settings), wanted, seeds, out, not json_output)
         files = write_results(comparisons, out)
         if json_output:

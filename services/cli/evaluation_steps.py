@@ -17,16 +17,25 @@ from services.cli.training_steps import progress_watcher, read_training_config, 
 from services.trainer.config import TrainingConfig
 from services.trainer.datasets import Dataset
 from services.trainer.experiments import Comparison, Experiment, varied
+from services.trainer.multi_domain.config import AnyConfig
 from services.trainer.training import Material, gather
 
 MATERIAL_FIELDS = ("task", "protocol", "split_seed", "memory_map", "list_loss", "temperature")
 
 
-def wanted_configs(
-    names: Sequence[str], changes: Sequence[str], variations: Sequence[str]
-) -> dict[str, TrainingConfig]:
+def wanted_configs(names: Sequence[str], changes: Sequence[str], variations: Sequence[str]) -> dict[str, AnyConfig]:
     """The named configs, changed (FIELD=VALUE) and in all combinations of varied values, by label. Raises BadInput."""
-    return dict(_variants(names, _fields("--set", changes), _fields("--vary", variations)))
+    configs = {name: read_training_config(name) for name in names}
+    found: dict[str, AnyConfig] = {}
+    for name, config in configs.items():
+        made = (_fields(option, texts, config) for option, texts in (("--set", changes), ("--vary", variations)))
+        found |= _variants(name, config, *made)
+    return found
+
+
+def one_domain_configs(wanted: Mapping[str, AnyConfig]) -> dict[str, TrainingConfig]:
+    """Those of the configs that are of one domain."""
+    return {label: config for label, config in wanted.items() if isinstance(config, TrainingConfig)}
 
 
 def compare(
@@ -60,7 +69,7 @@ def write_results(comparisons: Sequence[Comparison], folder: Path) -> list[Path]
 
 
 def print_comparisons(comparisons: Sequence[Comparison]) -> None:
-    """A table of the metrics, and one of the slices."""
+    """A table of the metrics, one of the slices, and the questions that the knowledge took."""
     for decides in dict.fromkeys(comparison.decides for comparison in comparisons):
         _print_metrics(decides, [comparison for comparison in comparisons if comparison.decides == decides])
     slices = [
@@ -71,6 +80,11 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     if slices:
         output.print_table(
             "AUC of slices of the test part", ["config", "slice", "samples", "off", "on", "gain"], slices
+        )
+    for asked in dict.fromkeys(comparison.knowledge for comparison in comparisons):
+        saved = asked.subjects - asked.llm_calls
+        output.console.print(
+            f"knowledge of {asked.subjects} items and users: {asked.llm_calls} questions, {saved} fewer than one each"
         )
 
 
@@ -95,26 +109,23 @@ def _print_metrics(decides: str, comparisons: Sequence[Comparison]) -> None:
     output.print_table(title, columns, rows)
 
 
-def _fields(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
-    found = {}
+def _fields(option: str, texts: Sequence[str], config: AnyConfig) -> dict[str, list[Any]]:
+    found, known = {}, type(config).model_fields
     for text in texts:
         name, equals, values = text.partition("=")
-        if not equals or not values or name not in TrainingConfig.model_fields:
-            raise BadInput(
-                f"{option}: must be FIELD=VALUE with a field of: {', '.join(TrainingConfig.model_fields)}; is {text!r}"
-            )
+        if not equals or not values or name not in known:
+            raise BadInput(f"{option}: must be FIELD=VALUE with a field of: {', '.join(known)}; is {text!r}")
         found[name] = [yaml.safe_load(value) for value in values.split(",")]
     return found
 
 
 def _variants(
-    names: Sequence[str], changes: Mapping[str, Sequence[Any]], variations: Mapping[str, Sequence[Any]]
-) -> Iterator[tuple[str, TrainingConfig]]:
-    for name in names:
-        with training_errors():
-            [(_, config)] = varied(read_training_config(name), {field: values[:1] for field, values in changes.items()})
-            for values, changed in varied(config, variations):
-                yield ", ".join(part for part in (Path(name).stem, values) if part), changed
+    name: str, config: AnyConfig, changes: Mapping[str, Sequence[Any]], variations: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[str, AnyConfig]]:
+    with training_errors():
+        [(_, base)] = varied(config, {field: values[:1] for field, values in changes.items()})
+        for values, changed in varied(base, variations):
+            yield ", ".join(part for part in (Path(name).stem, values) if part), changed
 
 
 def _plot(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:

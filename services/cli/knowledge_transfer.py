@@ -23,6 +23,7 @@ from services.knowledge.text_checks import RejectedText, accept_ready_made
 from services.trainer.bulk_knowledge import KnowledgeRow
 from services.trainer.datasets import Dataset
 from services.trainer.knowledge_files import InvalidKnowledgeFile, KnowledgeText, check_name, read_texts, write_texts
+from services.trainer.knowledge_vectors import holds_vectors, read_vectors
 from services.trainer.offline_store import KnowledgeNotLoaded, load_knowledge, preference_histories, stored_knowledge
 from services.trainer.ready_made_knowledge import (
     OtherEncoder,
@@ -30,6 +31,7 @@ from services.trainer.ready_made_knowledge import (
     UnfitText,
     merged,
     rows_of,
+    rows_with_vectors,
     sort_out,
     texts_of,
 )
@@ -49,21 +51,21 @@ class Imported:
 def import_texts(settings: CliSettings, path: Path, subject: str, model: str, show: bool) -> Imported:
     """Load the file's texts for `item` or `user` subjects. Raises BadInput, NotReady, ClientError.
 
-    Knowledge of subjects that the file does not name stays.
+    Knowledge of subjects that the file does not name stays. Where the file or folder holds vectors, these are taken,
+    and no process is started.
     """
     with _file_errors():
-        texts = read_texts(path)
+        texts, vectors = read_vectors(path) if holds_vectors(path) else (read_texts(path), None)
     dataset = loaded_dataset(settings)
     refuse_while_features_runs(settings)
-    taken, refused = sort_out(texts, _known_ids(dataset, subject), _check)
+    taken, refused = sort_out(texts, _known_ids(dataset, subject), _check if vectors is None else _check_encoded)
     if not taken:
         first = f"; row {refused[0].row}, {refused[0].subject_id!r}: {refused[0].why}" if refused else ""
         raise BadInput(f"{path}: none of its {len(texts)} texts can be loaded{first}")
-    start_processes(settings, ["embedding"], show=show)
-    address = LocalProcesses(settings).address("embedding")
-    with EmbeddingClient(address, KNOWLEDGE_TIMEOUT_SECONDS) as embedding, progress_bar(show) as bar:
-        task = bar.add_task(f"{subject}s: text to vector", total=len(taken))
-        rows = rows_of(taken, dataset.scenario, subject, embedding, lambda n: bar.advance(task, n), model)
+    if vectors is None:
+        rows = _encoded(settings, taken, dataset.scenario, subject, model, show)
+    else:
+        rows = rows_with_vectors(taken, vectors, dataset.scenario, subject, model)
     stored = _merged(settings, subject, rows)
     items, users = (stored, []) if subject == "item" else ([], stored)
     load_knowledge(dataset, items, users, settings.feature_directory)
@@ -81,6 +83,16 @@ def export_texts(settings: CliSettings, path: Path, subject: str, force: bool) -
     return len(texts)
 
 
+def _encoded(
+    settings: CliSettings, texts: list[KnowledgeText], scenario: str, subject: str, model: str, show: bool
+) -> list[KnowledgeRow]:
+    start_processes(settings, ["embedding"], show=show)
+    address = LocalProcesses(settings).address("embedding")
+    with EmbeddingClient(address, KNOWLEDGE_TIMEOUT_SECONDS) as embedding, progress_bar(show) as bar:
+        task = bar.add_task(f"{subject}s: text to vector", total=len(texts))
+        return rows_of(texts, scenario, subject, embedding, lambda n: bar.advance(task, n), model)
+
+
 def _known_ids(dataset: Dataset, subject: str) -> set[str]:
     if subject == "item":
         return set(dataset.items)
@@ -92,6 +104,12 @@ def _check(text: KnowledgeText) -> str:
         return accept_ready_made(text.text, composed=text.provider == COMPOSED)
     except RejectedText as error:
         raise UnfitText(str(error)) from error
+
+
+def _check_encoded(text: KnowledgeText) -> str:
+    if (accepted := _check(text)) != text.text:
+        raise UnfitText("must be one line with single blanks: its vector is of another text")
+    return accepted
 
 
 def _merged(settings: CliSettings, subject: str, rows: list[KnowledgeRow]) -> list[KnowledgeRow]:

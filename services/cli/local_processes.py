@@ -81,10 +81,12 @@ class LocalProcesses:
         """Start a process unless it runs or is somebody else's; returns whether it was started. Does not wait."""
         if self.is_set(name) or self._find(name) is not None:
             return False
+        if name in self._children:
+            self._children.pop(name).wait()  # it died: without this it stays a zombie
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 self._command(name),
-                env=os.environ | self._environment(name),
+                env=os.environ | self.environment(name),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -119,8 +121,9 @@ class LocalProcesses:
             process = self._find(name)
             if process is not None:
                 _end(process, self._settings.stop_timeout_seconds)
-                if name in self._children:
-                    self._children.pop(name).poll()
+            if name in self._children:
+                self._children.pop(name).wait()  # also one that died before: without this it stays a zombie
+            if process is not None:
                 yield name
             self._record_path(name).unlink(missing_ok=True)
         self._addresses_path.unlink(missing_ok=True)
@@ -145,7 +148,8 @@ class LocalProcesses:
         urls = ["--listener-url", listen, "--advertised-listener-url", listen]
         return [binary, "broker", *urls, "--storage-engine", "memory://tansu/"]
 
-    def _environment(self, name: str) -> dict[str, str]:
+    def environment(self, name: str) -> dict[str, str]:
+        """The variables that a process is started with, beside those of this one."""
         settings, address = self._settings, self.address
         variables: dict[str, dict[str, object]] = {
             "broker": {},
@@ -161,9 +165,18 @@ class LocalProcesses:
                 "EMBEDDING_ADDRESS": address("embedding"),
                 "FEATURES_ADDRESS": address("features"),
                 "ITEMS_TOPIC": settings.items_topic,
+                "INTERACTIONS_TOPIC": settings.interactions_topic,
+                "ENRICHED_TOPIC": settings.enriched_topic,
+                "KNOWLEDGE_TOPIC": settings.knowledge_topic,
+                "DEAD_LETTER_TOPIC": settings.dead_letter_topic,
                 "KNOWLEDGE_PROVIDER": settings.knowledge_provider,
             },
-            "ranking": {"FEATURES_ADDRESS": address("features"), "MODEL_REGISTRY": settings.model_registry},
+            "ranking": {
+                "FEATURES_ADDRESS": address("features"),
+                "EMBEDDING_ADDRESS": address("embedding"),
+                "MODEL_REGISTRY": settings.model_registry,
+                "INDEX": "hnsw",
+            },
         }
         own = {"LISTEN_ADDRESS": address(name), **variables[name]}
         return {f"LORELINE_{name.upper()}_{key}": str(value) for key, value in own.items()}
@@ -216,7 +229,7 @@ def _kafka_answers(address: str) -> bool:
     from kafka.errors import KafkaError
 
     servers = address.split(",")
-    if not any(_accepts_connections(server) for server in servers):
+    if not any(accepts_connections(server) for server in servers):
         return False  # kafka-python would try for a second, and leave its sockets open
     try:
         admin = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=1000, request_timeout_ms=3000)
@@ -226,11 +239,12 @@ def _kafka_answers(address: str) -> bool:
     return True
 
 
-def _accepts_connections(address: str) -> bool:
-    host, port = address.rsplit(":", 1)
+def accepts_connections(address: str) -> bool:
+    """Whether something listens at host:port."""
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1.0).close()
-    except OSError:
+    except (OSError, ValueError):
         return False
     return True
 

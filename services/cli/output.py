@@ -17,8 +17,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from loreline.client import ClientError, InvalidArgumentError, NotFoundError, ServiceUnavailableError
 
@@ -48,7 +51,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for column, value in zip(columns, first, strict=True):
         table.add_column(column, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[_cell(value) for value in row])
+        table.add_row(*[Text(_cell(value)) for value in row])  # text of others must not be taken for markup
     if title:
         console.print(title, style="bold", markup=False, highlight=False)
     console.print(table)
@@ -61,6 +64,8 @@ def exit_codes() -> Iterator[None]:
         yield
     except (BadInput, InvalidArgumentError, NotFoundError) as error:
         _end(error.message if isinstance(error, ClientError) else str(error), 2)
+    except ValidationError as error:
+        _end("\n".join(_setting_fault(fault) for fault in error.errors()), 2)
     except ServiceUnavailableError as error:
         _end(f"{error.message}\nIs everything up? `loreline status` shows it, `loreline up` starts it.", 1)
     except (ClientError, NotReady) as error:
@@ -68,8 +73,12 @@ def exit_codes() -> Iterator[None]:
 
 
 def _end(message: str, code: int) -> None:
-    errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    errors.print(Text("error: ", style="bold red").append(message, style="not bold default"), soft_wrap=True)
     raise typer.Exit(code)
+
+
+def _setting_fault(fault: ErrorDetails) -> str:
+    return f"LORELINE_CLI_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
 
 
 def _cell(value: object) -> str:

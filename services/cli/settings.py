@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,10 +26,32 @@ class CliSettings(BaseSettings):
     """host:port of a features service that runs already."""
     ranking_address: str = ""
     """host:port of a ranking service that runs already."""
+    triton_address: str = ""
+    """host:port of Triton's gRPC endpoint, or several, comma-separated: `models promote` proves a version there too."""
+    triton_load_timeout_seconds: float = 30.0
+    """How long `models promote` waits for Triton to have loaded a version."""
+    ranking_metrics_address: str = ""
+    """host:port of ranking's metrics, or several, comma-separated, for `models compare`."""
     preferred_ports: bool = True
     """Give local processes their usual ports where these are free; false picks any free ports."""
     items_topic: str = "items"
     """Topic of item events."""
+    interactions_topic: str = "interactions"
+    """Topic of what users did, and of wishes to write a user's preferences anew."""
+    enriched_topic: str = "enriched"
+    """Topic that tells of stored knowledge."""
+    knowledge_topic: str = "knowledge"
+    """Compacted topic of every answer, from which a lost store of knowledge is restored."""
+    dead_letter_topic: str = "dead-letters"
+    """Topic of records that could not be handled."""
+    dead_letter_resolutions_topic: str = "dead-letter-resolutions"
+    """Compacted topic that notes which dead letters were replayed or discarded."""
+    topic_partitions: PositiveInt = 4
+    """Partitions of the topics that `topics create` creates, but for interactions."""
+    interactions_partitions: PositiveInt = 4
+    """Partitions of the interactions topic."""
+    topic_replication: Annotated[int, Field(ge=-1)] = -1
+    """Replicas of each topic; -1 means the broker's default."""
     knowledge_provider: str = "embedded"
     """Provider that the local updater asks for streamed items: embedded, catalogue, tgi or openai."""
     start_timeout_seconds: float = 90.0

@@ -21,7 +21,8 @@ def start_processes(settings: CliSettings, names: Sequence[str], show: bool = Tr
     processes = LocalProcesses(settings)
     ordered = [name for name in NAMES if name in names]
     started = [name for name in ordered if processes.start(name)]
-    promoted = ModelRegistry(settings.model_registry).active() is not None
+    registry = ModelRegistry(settings.model_registry)
+    promoted = any(traffic.active for traffic in registry.traffic_by_kind().values())
     for name in ordered:
         ready = name in INDEPENDENT or (promoted and name == "ranking")
         ready = ready or (name == "updater" and all(processes.status(other).live for other in INDEPENDENT))

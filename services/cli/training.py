@@ -21,6 +21,14 @@ class Mode(StrEnum):
     COLLECTIVE = "collective"
 
 
+class Subjects(StrEnum):
+    """Whose knowledge is built."""
+
+    BOTH = "both"
+    ITEM = "item"
+    USER = "user"
+
+
 data_app = typer.Typer(help="Load a dataset into the feature store.", no_args_is_help=True)
 
 
@@ -35,8 +43,9 @@ def load(
         typer.Option(help="NAME=VALUE: an option of the dataset; may be repeated."),
     ] = None,
     hold_out: Annotated[
-        int, typer.Option(min=0, help="Keep so many of the newest items out, to stream in later.")
-    ] = 40,
+        int | None,
+        typer.Option(min=0, help="Keep so many of the newest items out, to stream in later: 40; of multi-domain none."),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Load ratings, items and users into Feast's offline store, and materialise the online store.
@@ -44,6 +53,7 @@ def load(
     Replaces all features that were stored before. The items held out are written to new_items.jsonl.
     """
     with exit_codes():
+        from services.cli.domain_tables import domain_facts, print_domains
         from services.cli.training_steps import dataset_source, load_dataset
 
         settings = CliSettings()
@@ -55,14 +65,19 @@ def load(
             "held_out_items": len(held_out),
         }
         if json_output:
-            output.print_json({"dataset": name, **counts, "new_items_file": str(settings.new_items_file)})
+            files = {"new_items_file": str(settings.new_items_file)}
+            output.print_json({"dataset": name, **counts, **files, **domain_facts(dataset)})
             return
         output.print_table(f"Loaded {name}", ["what", "count"], [(k.replace("_", " "), v) for k, v in counts.items()])
+        print_domains(dataset)
         output.console.print("next: `loreline knowledge build`, then `loreline train`")
 
 
 def build(
     provider: Annotated[str, typer.Option(help="Who writes: catalogue, embedded, tgi, openai.")] = "catalogue",
+    subject: Annotated[
+        Subjects, typer.Option(help="Build anew for items, users or both; what is stored of the others stays.")
+    ] = Subjects.BOTH,
     mode: Annotated[Mode, typer.Option(help="Ask for each item and user, or once for each group of similar ones.")] = (
         Mode.INDIVIDUAL
     ),
@@ -84,10 +99,12 @@ def build(
         from services.cli.training_steps import build_knowledge, loaded_dataset
         from services.trainer.collective import KnowledgeConfig
 
+        if mode is Mode.COLLECTIVE and subject is not Subjects.BOTH:
+            raise output.BadInput("--subject: must be both in collective mode, since users are grouped by their items")
         settings = CliSettings()
         config = KnowledgeConfig(mode=mode.value, clusters=clusters, cluster_weight=cluster_weight, seed=seed)
         start_processes(settings, ["knowledge", "embedding"], show=not json_output)
-        done = build_knowledge(settings, loaded_dataset(settings), provider, config)
+        done = build_knowledge(settings, loaded_dataset(settings), provider, subject.value, config)
         if json_output:
             output.print_json({"provider": provider, "mode": config.mode, **done})
         else:
@@ -112,14 +129,21 @@ def train(
 ) -> None:
     """Train the backbone without and with knowledge, show both, and register the second as the next version.
 
+    A config of several domains, unictr or unictr-student, trains one network for all that the loaded dataset has. A
+    config of a re-ranker, such as prm, trains one that is bound to the active version, for `loreline models rerank`.
     A run that was broken off goes on when the same command is given again. Nothing is served by the new version until
     `loreline models promote VERSION`.
     """
     with exit_codes():
+        from services.cli.domain_steps import print_domain_report, train_domain_version
         from services.cli.training_steps import loaded_dataset, print_report, read_training_config, train_version
+        from services.trainer.multi_domain.config import MultiDomainConfig
 
         settings = CliSettings()
         chosen = read_training_config(config)
+        if isinstance(chosen, MultiDomainConfig):
+            print_domain_report(train_domain_version(settings, chosen, show=not json_output), json_output)
+            return
         report = train_version(
             settings, loaded_dataset(settings), chosen, tensorboard, checkpoint_steps, show=not json_output
         )
@@ -127,4 +151,5 @@ def train(
             output.print_json(report)
             return
         print_report(report)
-        output.console.print(f"next: `loreline up`, then `loreline models promote {report.version}`")
+        promote = "rerank" if report.base_version else "promote"
+        output.console.print(f"next: `loreline up`, then `loreline models {promote} {report.version}`")

@@ -23,18 +23,25 @@ from services.model_registry import ModelRegistry
 from services.scenarios import Item
 from services.trainer import bulk_knowledge, offline_store
 from services.trainer.collective import INDIVIDUAL, KnowledgeConfig
-from services.trainer.config import InvalidConfig, TrainingConfig, read_config
-from services.trainer.datasets import DATASETS, Dataset, DatasetSource, InvalidDataset
+from services.trainer.config import InvalidConfig, TrainingConfig
+from services.trainer.datasets import DATASETS, Dataset, DatasetSource, InvalidDataset, multi_domain
 from services.trainer.datasets.dataset import newest_items
 from services.trainer.loop import Epoch
 from services.trainer.loop import Progress as Standing
+from services.trainer.multi_domain.config import AnyConfig, read_any_config
 from services.trainer.samples import EmptySplit
 from services.trainer.training import Report, Watcher
 from services.trainer.training import train as run_training
 from services.wheel_assets import AssetUnavailable
 
-METRICS = {"auc": "AUC", "logloss": "LogLoss", "gauc": "GAUC"}
+METRICS = {
+    "auc": "AUC",
+    "logloss": "LogLoss",
+    "gauc": "GAUC",
+    **{f"{name}@{cut}": f"{title}@{cut}" for name, title in (("map", "MAP"), ("ndcg", "NDCG")) for cut in (1, 3, 5, 7)},
+}
 KNOWLEDGE_TIMEOUT_SECONDS = 600.0
+HELD_OUT = 40
 
 
 def dataset_source(paths: Sequence[Path], options: Sequence[str]) -> DatasetSource:
@@ -46,10 +53,17 @@ def dataset_source(paths: Sequence[Path], options: Sequence[str]) -> DatasetSour
     return DatasetSource(tuple(paths), {name: value for name, _, value in pairs})
 
 
-def load_dataset(settings: CliSettings, name: str, source: DatasetSource, hold_out: int) -> tuple[Dataset, list[Item]]:
-    """Load a dataset but for its newest items; returns it and them. Raises BadInput, NotReady."""
+def load_dataset(
+    settings: CliSettings, name: str, source: DatasetSource, hold_out: int | None = None
+) -> tuple[Dataset, list[Item]]:
+    """Load a dataset but for its newest items; returns it and them. Raises BadInput, NotReady.
+
+    Without a number HELD_OUT of them are kept out; of several domains none, whose figures are those of all items.
+    """
     if name not in DATASETS:
         raise BadInput(f"there is no dataset {name!r}: must be one of {', '.join(DATASETS)}")
+    if hold_out is None:
+        hold_out = 0 if name == multi_domain.NAME else HELD_OUT
     refuse_while_features_runs(settings)
     found = DatasetSource(tuple(path.absolute() for path in source.paths), source.options)
     dataset, held_out = _dataset(name, found, hold_out)
@@ -79,16 +93,20 @@ def loaded_dataset(settings: CliSettings) -> Dataset:
 
 
 def build_knowledge(
-    settings: CliSettings, dataset: Dataset, provider: str, config: KnowledgeConfig = INDIVIDUAL
+    settings: CliSettings,
+    dataset: Dataset,
+    provider: str,
+    subject: str = "both",
+    config: KnowledgeConfig = INDIVIDUAL,
 ) -> dict[str, int]:
-    """Knowledge of all items and users, loaded; returns how many of each, and in collective mode the calls saved.
+    """Knowledge of all items and users, or of one kind, loaded; returns how many, in collective mode the calls saved.
 
     Raises NotReady, ClientError.
     """
     refuse_while_features_runs(settings)
     processes = LocalProcesses(settings)
-    items = list(dataset.items.values())
-    users = [history for history, _ in offline_store.preference_histories(dataset)]
+    items = list(dataset.items.values()) if subject != "user" else []
+    users = [history for history, _ in offline_store.preference_histories(dataset)] if subject != "item" else []
     with (
         KnowledgeClient(processes.address("knowledge"), KNOWLEDGE_TIMEOUT_SECONDS) as knowledge,
         EmbeddingClient(processes.address("embedding"), KNOWLEDGE_TIMEOUT_SECONDS) as embedding,
@@ -105,9 +123,17 @@ def build_knowledge(
             return {"items": len(found.items), "users": len(found.users), **saved}
         of_items = bar.add_task("items: text, then vector", total=len(items))
         of_users = bar.add_task("users: text, then vector", total=len(users))
-        item_rows = bulk_knowledge.item_knowledge(
-            items, knowledge, embedding, lambda n: bar.advance(of_items, n), provider
-        )
+        item_rows = [
+            row
+            for scenario in dict.fromkeys(item.scenario for item in items)
+            for row in bulk_knowledge.item_knowledge(
+                [item for item in items if item.scenario == scenario],
+                knowledge,
+                embedding,
+                lambda n: bar.advance(of_items, n),
+                provider,
+            )
+        ]
         user_rows = bulk_knowledge.user_knowledge(
             users, dataset.scenario, knowledge, embedding, lambda n: bar.advance(of_users, n), provider
         )
@@ -141,8 +167,9 @@ def train_version(
 
 
 @contextmanager
-def progress_watcher(config: TrainingConfig, show: bool = True) -> Iterator[Watcher]:
+def progress_watcher(config: AnyConfig, show: bool = True) -> Iterator[Watcher]:
     """Shows a bar for each network, with its samples/s and the metric that decides."""
+    prefix = "knowledge " if isinstance(config, TrainingConfig) else ""
     with progress_bar(show) as bar:
         networks: dict[str, TaskID] = {}
         decided: dict[str, str] = {}
@@ -155,7 +182,7 @@ def progress_watcher(config: TrainingConfig, show: bool = True) -> Iterator[Watc
         def on_progress(name: str, at: Standing) -> None:
             if name not in networks:
                 networks[name] = bar.add_task("", total=at.total * config.epochs)
-            text = f"knowledge {name}, {at.samples_per_second:,.0f} samples/s{decided.get(name, '')}"
+            text = f"{prefix}{name}, {at.samples_per_second:,.0f} samples/s{decided.get(name, '')}"
             bar.update(networks[name], completed=(at.epoch - 1) * at.total + at.done, description=text)
 
         def on_epoch(name: str, epoch: Epoch) -> None:
@@ -176,9 +203,11 @@ def print_report(report: Report) -> None:
             report.knowledge_withheld[name],
         )
         for name, title in METRICS.items()
+        if name in report.knowledge_on
     ]
     columns = ["test part", "knowledge off", "knowledge on", "difference", "on, but withheld"]
-    output.print_table(f"Model version {report.version}", columns, rows)
+    title = f"Re-ranker {report.version} of model version {report.base_version}" if report.base_version else None
+    output.print_table(title or f"Model version {report.version}", columns, rows)
     output.console.print(
         f"{report.training_samples} training, {report.validation_samples} validation and {report.test_samples} test "
         "samples, in this order of time; `withheld` is the network with knowledge, asked without",
@@ -200,10 +229,10 @@ def _dataset(name: str, source: DatasetSource, hold_out: int) -> tuple[Dataset, 
     return dataset.without_items({item.item_id for item in held_out}), held_out
 
 
-def read_training_config(name_or_path: str) -> TrainingConfig:
+def read_training_config(name_or_path: str) -> AnyConfig:
     """A shipped config by name, or a file. Raises BadInput."""
     try:
-        return read_config(name_or_path)
+        return read_any_config(name_or_path)
     except InvalidConfig as error:
         raise BadInput(f"--config: {error}") from error
 
