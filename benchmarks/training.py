@@ -51,6 +51,7 @@ from services.trainer.evaluation import scores
 from services.trainer.loop import Epoch, Progress
 from services.trainer.networks import KnowledgeTables
 from services.trainer.objectives import objective_of
+from services.trainer.offline_store import AskedKnowledge
 from services.trainer.samples import ItemTable, Samples
 from services.trainer.training import Material, Watcher, train_network
 
@@ -128,6 +129,7 @@ def material_of(dataset: Dataset, config: TrainingConfig) -> Material:
         tables=KnowledgeTables(nothing, nothing, items, np.zeros(columns.user_count, dtype=np.int64)),
         objective=objective_of(config, columns),
         encoder="none",
+        asked=AskedKnowledge(0, 0),
         log_hash="",
         data_hash="",
     )
