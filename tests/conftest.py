@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -10,14 +11,23 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import IO
 
+import prometheus_client  # noqa: F401  before Feast, whose import has all metrics kept in files that processes share
 import pytest
 
 from services.cli.local_processes import free_port
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the whole suite run against a cluster that exists already."""
+    """Let the suite run against a cluster that exists already, and the contract tests against such services."""
     parser.addoption("--bootstrap-servers", default="", help="Kafka brokers to test against")
+    for service in ("knowledge", "embedding", "features", "ranking"):
+        parser.addoption(f"--{service}-address", default="", help=f"a {service} service to hold to its contract")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Keep from the worker processes what Feast's import, by a folder's conftest, has set here."""
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 
 @pytest.fixture(scope="session")

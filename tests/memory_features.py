@@ -15,7 +15,7 @@ PAGE = 1000
 
 
 class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
-    """GetItems, GetUser and Watch; `put` and `remove` change what is stored.
+    """GetItems, GetUser, Watch, and descriptions as they stand in `described_*`; `put` and `remove` change the items.
 
     `reads` holds the ids of each GetItems call, `watched_from` the sequence that each Watch began after.
     """
@@ -29,6 +29,8 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
         self._closed = False
         self.reads: list[list[str]] = []
         self.watched_from: list[int] = []
+        self.described_items: dict[str, features_pb2.DescribeItemResponse] = {}
+        self.described_users: dict[str, features_pb2.DescribeUserResponse] = {}
         self.silent_items: dict[str, features_pb2.PackedItem] = {}  # stored, but never told to watchers
 
     def put(self, *items: PackedItem) -> None:
@@ -79,6 +81,16 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
             history_status=present if user.history_item_ids else null,
             knowledge_status=present if user.augmented else null,
         )
+
+    def DescribeItem(self, request: features_pb2.DescribeItemRequest, context: grpc.ServicerContext):
+        if request.item_id not in self.described_items:
+            context.abort(grpc.StatusCode.NOT_FOUND, request.item_id)
+        return self.described_items[request.item_id]
+
+    def DescribeUser(self, request: features_pb2.DescribeUserRequest, context: grpc.ServicerContext):
+        if request.user_id not in self.described_users:
+            context.abort(grpc.StatusCode.NOT_FOUND, request.user_id)
+        return self.described_users[request.user_id]
 
     def Watch(self, request: features_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator:
         self.watched_from.append(request.after_sequence)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper, parser
 
-from services.model_registry import PADDING, Manifest, ModelRegistry, Vocabulary
+from services.model_registry import PADDING, GoldenSet, Manifest, ModelRegistry, Vocabulary
 
 KNOWLEDGE, AUGMENTED, HISTORY = 6, 4, 5  # widths K and A, length L
 FIELDS = {"genre": ["Comedy", "Drama", "Horror"], "decade": ["1980", "1990"]}
@@ -63,16 +63,27 @@ adaptor (float[N,K] item_knowledge, float[M,K] user_knowledge) => (float[N,A] it
 
 
 def register_version(
-    registry: ModelRegistry, *, seed: int | None = None, promote: bool = False, knowledge: int = KNOWLEDGE
+    registry: ModelRegistry,
+    *,
+    seed: int | None = None,
+    promote: bool = False,
+    knowledge: int = KNOWLEDGE,
+    golden: bool = True,
+    poison: Mapping[str, float] | None = None,
 ) -> str:
     """Register a small version, and promote it if asked; returns its name. `seed` defaults to the version.
 
-    `knowledge` is the adaptor's input width, to be the encoder's where a real one is in the line.
+    `knowledge` is the adaptor's input width, to be the encoder's where a real one is in the line. `poison` is added to
+    tables of the exported halves by name, after the golden set was made of the right ones.
     """
     version = registry.next_version()
     registry.root.mkdir(parents=True, exist_ok=True)
     files = Path(tempfile.mkdtemp(dir=registry.root))
-    tables = weights(int(version) if seed is None else seed, knowledge)
+    seed = int(version) if seed is None else seed
+    tables = weights(seed, knowledge)
+    tables |= {name: tables[name] + np.float32(value) for name, value in (poison or {}).items()}
+    if golden:
+        golden_set(seed, knowledge).write(files)
     _write(
         SCORER, {name: tables[name] for name in ("item_table", "field_table", "place", "one")}, files / "scorer.onnx"
     )
@@ -82,6 +93,14 @@ def register_version(
     if promote:
         registry.promote(version)
     return version
+
+
+def golden_set(seed: int, knowledge: int = KNOWLEDGE) -> GoldenSet:
+    """Eight requests for six candidates and what the version made with `seed` must answer; five vectors a side."""
+    inputs, tables = scorer_inputs(6, batch=8), weights(seed, knowledge)
+    vectors = np.random.default_rng(1).normal(0, 0.3, (5, knowledge)).astype(np.float32)
+    adapted = {subject: vectors @ tables[f"{subject}_weight"] for subject in ("item", "user")}
+    return GoldenSet(inputs, expected_scores(seed, inputs), {"item": vectors, "user": vectors}, adapted)
 
 
 def vocabulary() -> Vocabulary:
@@ -107,6 +126,30 @@ def manifest(version: str, knowledge: int = KNOWLEDGE) -> Manifest:
     )
 
 
+def add_gates(registry: ModelRegistry, version: str) -> None:
+    """Make a version's adaptor tell how it mixes three experts a side, as those do that are exported by training."""
+    path = registry.folder(version) / "adaptor.onnx"
+    model, names = onnx.load(path), {}
+    for side, axis in (("item", "N"), ("user", "M")):
+        model.graph.node.extend(
+            [
+                onnx.helper.make_node("MatMul", [f"{side}_knowledge", f"{side}_gate"], [f"{side}_logits"]),
+                onnx.helper.make_node("Softmax", [f"{side}_logits"], [f"{side}_experts"], axis=-1),
+            ]
+        )
+        model.graph.initializer.append(numpy_helper.from_array(gate(side), f"{side}_gate"))
+        output = onnx.helper.make_tensor_value_info(f"{side}_experts", onnx.TensorProto.FLOAT, [axis, 3])
+        model.graph.output.append(output)
+        names[f"{side}_experts"] = f"shared-1,{side}-1,{side}-2"
+    onnx.helper.set_model_props(model, names)
+    onnx.save(model, path)
+
+
+def gate(side: str) -> npt.NDArray[np.float32]:
+    """(K, 3) weights of the gate that `add_gates` adds."""
+    return np.random.default_rng(len(side) + ord(side[0])).normal(0, 1, (KNOWLEDGE, 3)).astype(np.float32)
+
+
 def weights(seed: int, knowledge: int = KNOWLEDGE) -> dict[str, npt.NDArray[np.float32]]:
     """The numbers of the version made with `seed`."""
     random = np.random.default_rng(seed)
@@ -124,14 +167,18 @@ def weights(seed: int, knowledge: int = KNOWLEDGE) -> dict[str, npt.NDArray[np.f
 
 def expected_scores(seed: int, inputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
     """(B, C) what the scorer made with `seed` must answer to inputs of services.model_registry.SCORER_INPUTS."""
+    return np.asarray(1 / (1 + np.exp(-expected_logits(seed, inputs))), dtype=np.float32)
+
+
+def expected_logits(seed: int, inputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float64]:
+    """(B, C) the same before the sigmoid."""
     tables = weights(seed)
     item, field = tables["item_table"], tables["field_table"]
     content = item[inputs["item_id"]] + field[inputs["item_fields"]].sum(-1)
     past = item[inputs["history_item_id"]] + field[inputs["history_fields"]].sum(-1)
     interest = (past * (inputs["history_rating"] + 1) * tables["place"]).sum(-1, keepdims=True)
     known = inputs["item_augmented"] @ inputs["user_augmented"][..., None]
-    logit = content * (1 + interest) + known[..., 0] + inputs["item_augmented"].sum(-1)
-    return np.asarray(1 / (1 + np.exp(-logit)), dtype=np.float32)
+    return np.asarray(content * (1 + interest) + known[..., 0] + inputs["item_augmented"].sum(-1))
 
 
 def scorer_inputs(candidates: int, batch: int = 1, seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:

@@ -17,6 +17,7 @@ from kafka import KafkaConsumer
 
 from deploy.triton.render import render
 from loreline.client import (
+    FailedPreconditionError,
     FeaturesClient,
     InvalidArgumentError,
     NotFoundError,
@@ -24,7 +25,7 @@ from loreline.client import (
     ServiceUnavailableError,
     is_serving,
 )
-from loreline.client.catalog import EventStamp, ItemEvent, item_deleted, item_upserted
+from loreline.client.catalog import CatalogEvent, EventStamp, item_deleted, item_upserted
 from services.cli.local_processes import NAMES, LocalProcesses, free_port
 from services.cli.publishing import publish
 from services.cli.settings import CliSettings
@@ -47,7 +48,7 @@ class Line:
     ranking: RankingClient
     features: FeaturesClient
 
-    def publish(self, *events: ItemEvent) -> None:
+    def publish(self, *events: CatalogEvent) -> None:
         """Publish item events and wait for the broker's acknowledgement."""
         publish(self.processes.address("broker"), self.settings.items_topic, events)
 
@@ -131,7 +132,7 @@ def test_knowledge_can_be_switched_off_for_a_request(line: Line) -> None:
 
 def test_a_poison_message_goes_to_the_dead_letters_and_stops_nothing(line: Line, unique_name: str) -> None:
     """The record keeps its bytes, the reason stands in its headers, and what follows is handled."""
-    garbage = ItemEvent("bad", _RawValue(b"\xff\xfe not a message"))
+    garbage = CatalogEvent("bad", _RawValue(b"\xff\xfe not a message"))
     without_title = item_upserted(Item("untitled", "movies", ""))
     line.publish(garbage, without_title, item_upserted(_film("after-poison", "Still Here (1988)")))
     _wait_until(lambda: line.rankable("after-poison"))
@@ -188,7 +189,6 @@ def test_an_unknown_user_is_ranked_by_the_cold_start_path(line: Line) -> None:
         ([], "movies", "candidate_item_ids"),
         ([f"i{n}" for n in range(10_001)], "movies", "candidate_item_ids"),
         (["a", "a"], "movies", "candidate_item_ids[1]"),
-        (["a"], "wines", "scenario"),
         (["x" * 129], "movies", "candidate_item_ids[0]"),
     ],
 )
@@ -197,6 +197,12 @@ def test_bad_requests_name_the_field(line: Line, candidates: list[str], scenario
     with pytest.raises(InvalidArgumentError) as refused:
         line.ranking.rank("nobody", scenario, candidates)
     assert field in [violation[0] for violation in refused.value.violations]
+
+
+def test_a_scenario_that_nobody_configured_needs_a_general_network(line: Line) -> None:
+    """FAILED_PRECONDITION, since no version has one; the message says what to do."""
+    with pytest.raises(FailedPreconditionError, match="loreline train --config unictr"):
+        line.ranking.rank("nobody", "wines", ["a"])
 
 
 class _RawValue:

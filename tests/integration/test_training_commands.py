@@ -59,7 +59,25 @@ def test_a_backbone_is_trained_compared_and_registered(commands: Commands, backb
     assert min(report["knowledge_off"]["auc"], report["knowledge_on"]["auc"]) > 0.6
     manifest = ModelRegistry(commands.home / "models").manifest(report["version"])
     assert manifest.backbone == backbone
-    assert set(manifest.file_hashes) == {"adaptor.onnx", "scorer.onnx"}
+    assert set(manifest.file_hashes) == {"adaptor.onnx", "golden.npz", "scorer.onnx"}
+
+
+def test_knowledge_of_users_alone_is_built_anew(commands: Commands) -> None:
+    """And items keep theirs: a run over both goes on."""
+    built = commands.run("knowledge", "build", "--subject", "user")
+    assert (built["items"], built["users"] > 900) == (0, True)
+    config = commands.config("din", epochs=1, batch_size=1024)
+    assert commands.run("train", "--config", config)["knowledge_on"]["auc"] > 0.6
+
+
+def test_an_evaluation_tells_what_collective_knowledge_saved(commands: Commands) -> None:
+    """The questions beside the metrics: one for each group, where everybody had one."""
+    built = commands.run("knowledge", "build", "--mode", "collective", "--clusters", "20")
+    config = commands.config("din", epochs=1, batch_size=1024)
+    [comparison] = commands.run("evaluate", "--config", config, "--seeds", "1", "--output", "collective")
+    subjects = built["items"] + built["users"]
+    assert comparison["knowledge"] == {"llm_calls": built["llm_calls"], "subjects": subjects}
+    assert built["llm_calls"] == 40 == subjects - built["llm_calls_saved"]
 
 
 def test_the_rerankers_are_compared_over_seeds_and_plotted(commands: Commands) -> None:

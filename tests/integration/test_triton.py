@@ -20,7 +20,7 @@ from services.cli.local_processes import free_port
 from services.model_registry import ModelRegistry
 from services.ranking.scorers import ScorerInputs
 from services.ranking.scorers.in_process import InProcessScorer
-from services.ranking.scorers.triton import TritonScorer
+from services.ranking.scorers.triton import TritonScorer, scorer_model
 from services.runtime.errors import DeadlineExceeded, DependencyUnavailable, PlatformError
 from tests.integration.triton_server import TritonProcess, running_triton
 from tests.model_versions import register_version, scorer_inputs
@@ -46,8 +46,8 @@ class TestScores:
     ) -> None:
         """To 1e-5, for one candidate and for a thousand, alone and in a batch."""
         inputs = scorer_inputs(candidates, batch, seed=candidates)
-        expected = InProcessScorer(triton_registry.folder(version) / "scorer.onnx").score(inputs)
-        scores = TritonScorer(client, version).score(inputs)
+        expected = InProcessScorer(triton_registry.folder(version) / "scorer.onnx").score(inputs).values
+        scores = TritonScorer(client, scorer_model(version)).score(inputs).values
         assert scores.shape == (batch, candidates)
         np.testing.assert_allclose(scores, expected, atol=1e-5)
 
@@ -62,7 +62,10 @@ class TestScores:
         self, client: InferenceServerClient, triton_registry: ModelRegistry
     ) -> None:
         """The server joins requests to batches and takes the answers apart again."""
-        scorer, alone = TritonScorer(client, "1"), InProcessScorer(triton_registry.folder("1") / "scorer.onnx")
+        scorer, alone = (
+            TritonScorer(client, scorer_model("1")),
+            InProcessScorer(triton_registry.folder("1") / "scorer.onnx"),
+        )
         asked = [scorer_inputs(50, seed=seed) for seed in range(24)]
         results: list[InferResult] = []
         errors: list[object] = []
@@ -79,7 +82,7 @@ class TestScores:
         assert errors == []
         assert len(results) == len(asked)
         for result in results:
-            expected = alone.score(asked[int(result.get_response().id)])
+            expected = alone.score(asked[int(result.get_response().id)]).values
             np.testing.assert_allclose(result.as_numpy("score"), expected, atol=1e-5)
         assert scorer.ready()
 
@@ -92,14 +95,14 @@ class TestFaults:
         inputs = scorer_inputs(5)
         inputs["item_augmented"] = inputs["item_augmented"][:, :, :2]
         with pytest.raises(PlatformError, match="INVALID_ARGUMENT"):
-            TritonScorer(client, "1").score(inputs)
+            TritonScorer(client, scorer_model("1")).score(inputs)
 
     def test_only_the_wrong_request_of_a_batch_is_refused(self, client: InferenceServerClient) -> None:
         """An index out of the table is found when the joined batch is scored; the others are scored alone then."""
         asked = [scorer_inputs(50, seed=seed) for seed in range(16)]
         asked[3]["item_id"] = asked[3]["item_id"] + 10_000
         with ThreadPoolExecutor(len(asked)) as pool:
-            futures = [pool.submit(TritonScorer(client, "1").score, inputs) for inputs in asked]
+            futures = [pool.submit(TritonScorer(client, scorer_model("1")).score, inputs) for inputs in asked]
         refused = [number for number, future in enumerate(futures) if future.exception()]
         assert refused == [3]
         with pytest.raises(PlatformError, match="INVALID_ARGUMENT"):
@@ -110,18 +113,18 @@ class TestFaults:
         inputs = scorer_inputs(5)
         inputs["item_fields"] = inputs["item_fields"][:, :1]
         with pytest.raises(PlatformError, match="item_fields has shape"):
-            TritonScorer(client, "1").score(inputs)
+            TritonScorer(client, scorer_model("1")).score(inputs)
 
     def test_an_unknown_version_is_an_unavailable_dependency(self, client: InferenceServerClient) -> None:
         """It may be loaded a moment later."""
         with pytest.raises(DependencyUnavailable):
-            TritonScorer(client, "99").score(scorer_inputs(5))
-        assert not TritonScorer(client, "99").ready()
+            TritonScorer(client, scorer_model("99")).score(scorer_inputs(5))
+        assert not TritonScorer(client, scorer_model("99")).ready()
 
     def test_a_deadline_that_is_too_short_is_reported_as_one(self, client: InferenceServerClient) -> None:
-        """Scoring a thousand candidates takes longer than 10 microseconds."""
+        """Scoring so many candidates takes longer than 10 microseconds."""
         with pytest.raises(DeadlineExceeded):
-            TritonScorer(client, "1").score(scorer_inputs(1000), timeout_seconds=0.00001)
+            TritonScorer(client, scorer_model("1")).score(scorer_inputs(50_000), timeout_seconds=0.00001)
 
     def test_a_killed_server_is_unavailable_and_a_restarted_one_scores_again(
         self, triton_registry: ModelRegistry, tmp_path: Path
@@ -131,8 +134,8 @@ class TestFaults:
         render(triton_registry, output, "python", ["1"])
         with running_triton(output) as first:
             client = InferenceServerClient(first.address)
-            scorer = TritonScorer(client, "1", timeout_seconds=2)
-            before = scorer.score(scorer_inputs(5))
+            scorer = TritonScorer(client, scorer_model("1"), timeout_seconds=2)
+            before = scorer.score(scorer_inputs(5)).values
             first.kill()
             with pytest.raises(DependencyUnavailable):
                 scorer.score(scorer_inputs(5))
@@ -151,10 +154,10 @@ class TestFaults:
         with running_triton(output) as server:
             client = InferenceServerClient(server.address)
             render(triton_registry, output, "python")
-            scorer, deadline = TritonScorer(client, "2"), time.monotonic() + 20
+            scorer, deadline = TritonScorer(client, scorer_model("2")), time.monotonic() + 20
             while not scorer.ready() and time.monotonic() < deadline:
                 time.sleep(0.2)
-            assert scorer.score(scorer_inputs(5)).shape == (1, 5)
+            assert scorer.score(scorer_inputs(5)).values.shape == (1, 5)
             client.close()
 
     def test_the_running_server_loads_each_version_once(self, triton_registry: ModelRegistry, tmp_path: Path) -> None:
@@ -163,7 +166,7 @@ class TestFaults:
         render(triton_registry, output, "python", ["1"])
         with running_triton(output) as server:
             client = InferenceServerClient(server.address)
-            TritonScorer(client, "1").score(scorer_inputs(5))
+            TritonScorer(client, scorer_model("1")).score(scorer_inputs(5))
             render(triton_registry, output, "python", ["1"])
             time.sleep(POLLS_SECONDS)
             client.close()
@@ -178,7 +181,7 @@ class TestRender:
         self, triton_registry: ModelRegistry, tmp_path: Path, backend: str
     ) -> None:
         """For both backends, from one exported file."""
-        model = render(triton_registry, tmp_path, backend)
+        [model] = render(triton_registry, tmp_path, backend)
         config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
         assert (config.name, config.backend) == ("scorer", backend)
         assert config.max_batch_size > 1
@@ -253,10 +256,10 @@ class TestCommand:
             said = next(line for line in process.stdout if line.startswith("Triton is ready"))
             client = InferenceServerClient(address)
             assert said.strip() == f"Triton is ready at {address}"
-            assert TritonScorer(client, "1").ready()
+            assert TritonScorer(client, scorer_model("1")).ready()
             process.terminate()
             assert process.wait(20) == 0
-            assert not TritonScorer(client, "1").ready()
+            assert not TritonScorer(client, scorer_model("1")).ready()
             client.close()
 
     def test_a_server_that_cannot_start_ends_the_command(self, tmp_path: Path) -> None:
@@ -289,7 +292,7 @@ def _score_when_ready(scorer: TritonScorer, inputs: ScorerInputs) -> np.ndarray:
     deadline = time.monotonic() + 20
     while True:
         try:
-            return scorer.score(inputs)
+            return scorer.score(inputs).values
         except DependencyUnavailable:
             if time.monotonic() > deadline:
                 raise

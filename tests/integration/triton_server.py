@@ -31,13 +31,15 @@ class TritonProcess:
 
 
 @contextmanager
-def running_triton(model_repository: Path, address: str = "") -> Iterator[TritonProcess]:
+def running_triton(model_repository: Path, address: str = "", explicit: bool = False) -> Iterator[TritonProcess]:
     """Start a server over the repository, at `address` or on a free port, and wait until it is ready."""
     environment = local_server.install()
     taken: set[int] = set()
     http, metrics, grpc = (free_port(0, taken) for _ in range(3))
     address = address or f"127.0.0.1:{grpc}"
-    command = local_server.command(environment, model_repository, http, int(address.rsplit(":", 1)[1]), metrics)
+    command = local_server.command(
+        environment, model_repository, http, int(address.rsplit(":", 1)[1]), metrics, explicit
+    )
     log_path = model_repository.parent / "triton.log"
     with log_path.open("ab") as log:
         process = subprocess.Popen(

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from services.cli.local_processes import free_port
-from services.knowledge.elicitation import FactorElicitor
-from services.knowledge.generator import KnowledgeGenerator
+from services.knowledge.assembly import assemble
+from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Outcome, ProviderPool
+from services.knowledge.providers import Completion, Limits, Outcome, ProviderPool
 from services.knowledge.servicer import SERVICE_NAME, service
-from services.knowledge.store import KnowledgeStore
+from services.knowledge.settings import KnowledgeSettings
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
 from services.scenarios.drafts import source_of
@@ -44,6 +44,18 @@ class Lister:
         for index, _ in enumerate(prompts):
             yield index, Completion(self._text)
 
+    def answers(self) -> bool:
+        """Always."""
+        return True
+
+    def limits(self) -> Limits:
+        """Few tokens."""
+        return Limits(100)
+
+    def is_paused(self) -> bool:
+        """Never."""
+        return False
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -51,15 +63,18 @@ class Lister:
 @contextmanager
 def serving(folder: Path, text: str) -> Iterator[str]:
     """The address of a knowledge service over a model that writes this text."""
-    store = KnowledgeStore(folder / "knowledge.db")
-    pool = ProviderPool(["embedded"], lambda _: Lister(text))  # type: ignore[arg-type,return-value]
     address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
-    made = service(KnowledgeGenerator(store, pool, "embedded"), FactorElicitor(pool, "embedded"))
+    settings = KnowledgeSettings(
+        listen_address=address, store_path=folder / "knowledge.db", default_provider="embedded", fallback_provider=""
+    )
+    pool = ProviderPool(["embedded"], lambda _: Lister(text))  # type: ignore[arg-type,return-value]
+    parts = assemble(settings, pool, KnowledgeMetrics())
+    made = service(parts.generator, parts.elicitor, parts.archive)
     server = start_server(ServerOptions(address, workers=2), [made], health)
     yield address
     health.stop()
     server.stop(0).wait()
-    store.close()
+    parts.close()
 
 
 def elicit(home: Path, address: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

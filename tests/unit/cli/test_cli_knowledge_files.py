@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -110,6 +112,28 @@ def test_texts_of_users_are_loaded_under_the_model_given(home: Path, address: st
     assert done.returncode == 0, done.stderr
     assert "unknown id" in done.stdout
     assert json.loads((tmp_path / "out.jsonl").read_text())["model"] == "gpt-x"
+
+
+def test_a_backfills_folder_is_loaded_without_an_encoder(home: Path, tmp_path: Path) -> None:
+    """Nobody is asked for a vector; a text that would be stored as another than was encoded is refused."""
+    folder, said = tmp_path / "vectors.parquet", [WORDS.format("slow"), WORDS.format("long") + " \n"]
+    folder.mkdir()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(8, dtype=np.float32)), 4)
+    table = pa.table({"id": ["u0", "u1"], "text": said, "encoder": ["words-2"] * 2, "vector": vectors})
+    pq.write_table(table, folder / "part-00000.parquet")
+    unfinished = run(home, "", "knowledge", "import", str(folder), "--subject", "user")
+    (folder / "_SUCCESS").touch()
+    done = run(home, "", "knowledge", "import", str(folder), "--subject", "user", "--json")
+    run(home, "", "knowledge", "export", str(tmp_path / "out.jsonl"), "--subject", "user")
+
+    assert unfinished.returncode == 2
+    assert "run the same backfill again" in unfinished.stderr
+    assert done.returncode == 0, done.stderr
+    imported = json.loads(done.stdout)
+    assert (imported["loaded"], [refused["subject_id"] for refused in imported["refused"]]) == (1, ["u1"])
+    assert "one line" in imported["refused"][0]["why"]
+    assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == ["u0"]
+    assert not (home / "run" / "embedding.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,9 +12,11 @@ import grpc
 import pytest
 
 from loreline.client import KnowledgeClient, ServiceUnavailableError
-from loreline.client.channel import STREAMS
+from loreline.client.channel import SERVICE_CONFIG
+from loreline.embedding.v1 import embedding_pb2
 from loreline.features.v1 import features_pb2
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
+from loreline.ranking.v1 import ranking_pb2
 from services.cli.local_processes import free_port
 from services.runtime.errors import DependencyUnavailable
 from services.runtime.health import HealthMonitor
@@ -132,14 +135,18 @@ def test_a_stream_learns_that_its_server_stopped_before_the_first_answer(serve: 
         assert failed, "the caller still waits"
 
 
-def test_every_stream_of_the_contracts_is_known_as_one() -> None:
-    """A new streaming method must be added to the list."""
-    services = [
-        *features_pb2.DESCRIPTOR.services_by_name.values(),
-        *knowledge_pb2.DESCRIPTOR.services_by_name.values(),
-    ]
+def test_what_may_not_be_repeated_is_known() -> None:
+    """Every stream, and what pays a language model each time; a new streaming method must be added to the list."""
+    contracts = [embedding_pb2, features_pb2, knowledge_pb2, ranking_pb2]
+    services = [service for contract in contracts for service in contract.DESCRIPTOR.services_by_name.values()]
     streams = {
-        service.full_name: sorted(method.name for method in service.methods if method.server_streaming)
+        (service.full_name, method.name)
         for service in services
+        for method in service.methods
+        if method.server_streaming
     }
-    assert {name: sorted(methods) for name, methods in STREAMS.items()} == streams
+    without_retries, rest = json.loads(SERVICE_CONFIG)["methodConfig"]
+    assert {(name["service"], name["method"]) for name in without_retries["name"]} == streams | {
+        (NAME, "ElicitFactors")
+    }
+    assert rest["name"] == [{}]

@@ -29,6 +29,7 @@ GOLDEN = {
     "dien-gru": [[0.148091, 0.0010785, 0.0503185]],
     "dien-agru": [[0.1539641, 0.0030948, 0.0515093]],
     "dien-augru": [[0.1505111, 0.0005116, 0.0544911]],
+    "dnn": [[-0.0390341, 0.0203119, 0.0207206]],
     "dcn": [[0.535813, 0.3556055, 0.4696721]],
     "dcnv2": [[-0.3142555, -0.5789019, -0.5447657]],
     "deepfm": [[0.2850792, 3.1459022, -0.0678742]],
@@ -171,9 +172,37 @@ class TestHybridExpertAdaptor:
         session = onnxruntime.InferenceSession(tmp_path / "adaptor.onnx")
         assert [value.name for value in session.get_inputs()] == ["item_knowledge", "user_knowledge"]
         item, user = torch.randn(6, KNOWLEDGE), torch.randn(9, KNOWLEDGE)
-        got = session.run(None, {"item_knowledge": item.numpy(), "user_knowledge": user.numpy()})
+        augmented = ["item_augmented", "user_augmented"]
+        got = session.run(augmented, {"item_knowledge": item.numpy(), "user_knowledge": user.numpy()})
         for side, expected in zip(got, adaptor(item, user), strict=True):
             np.testing.assert_allclose(side, expected.detach().numpy(), atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("kind", "sides", "experts"),
+        [
+            ("hea", "both", {"item": "shared-1,shared-2,item-1,item-2", "user": "shared-1,shared-2,user-1,user-2"}),
+            ("moe", "both", dict.fromkeys(("item", "user"), "shared-1,shared-2,shared-3,shared-4")),
+            ("hea", "user", {"user": "shared-1,shared-2,user-1,user-2"}),
+            ("mlp", "item", {"item": "shared-1"}),
+        ],
+    )
+    def test_the_exported_file_says_how_experts_were_mixed(
+        self, kind: Kind, sides: Sides, experts: dict[str, str], tmp_path: Path
+    ) -> None:
+        """A gate's weights for each side that is used, with the experts' names; rows sum to 1."""
+        config = AdaptorConfig(KNOWLEDGE, augmented_width=8, dedicated_experts=2, kind=kind, sides=sides)
+        adaptor = HybridExpertAdaptor(config).eval()
+        export_adaptor(adaptor, tmp_path / "adaptor.onnx")
+        session = onnxruntime.InferenceSession(tmp_path / "adaptor.onnx")
+        names, vectors = session.get_modelmeta().custom_metadata_map, torch.randn(5, KNOWLEDGE)
+        outputs = [value.name for value in session.get_outputs()][2:]
+        assert outputs == [f"{side}_experts" for side in experts]
+        for side, output in zip(experts, outputs, strict=True):
+            inputs = {"item_knowledge": vectors.numpy(), "user_knowledge": vectors.numpy()}
+            weights = session.run([output], inputs)[0]
+            assert names[output] == experts[side]
+            np.testing.assert_allclose(weights, adaptor.gate(vectors, side).detach().numpy(), atol=1e-5)
+            np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
 
     def test_the_sides_share_the_shared_experts_only(self) -> None:
         """A dedicated expert of the items, and their gate, have no gradient from users."""

@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
-from model_versions import AUGMENTED, KNOWLEDGE, augmented, register_version
+from model_versions import AUGMENTED, KNOWLEDGE, add_gates, augmented, gate, register_version
+from unictr_versions import register_student, register_unictr
 
-from loreline.client import EmbeddingClient, FailedPreconditionError, InvalidArgumentError, NotFoundError
+from loreline.client import (
+    EmbeddingClient,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    adapt_for_all,
+    is_serving,
+)
+from services.cli.local_processes import free_port
 from services.model_registry import ModelRegistry
 
 VECTORS = np.arange(2 * KNOWLEDGE, dtype=np.float32).reshape(2, KNOWLEDGE) / 10
@@ -64,6 +76,19 @@ def test_adapt_follows_the_active_pointer(client: EmbeddingClient, registry: Mod
     np.testing.assert_allclose(named, augmented(1, "item", VECTORS), atol=1e-5)
 
 
+def test_adapt_names_the_active_versions_of_other_kinds(client: EmbeddingClient, registry: ModelRegistry) -> None:
+    """That of kind kar comes first; a version that reads texts has no adaptor, and is refused by name."""
+    student, texts = register_student(registry, promote=True), register_unictr(registry, promote=True)
+    alone = client.adapt_active("item", VECTORS)
+    assert (alone.model_version, alone.other_versions) == (student, [])
+    kar = register_version(registry, promote=True)
+    both = client.adapt_active("item", VECTORS)
+    assert (both.model_version, both.other_versions) == (kar, [student])
+    assert adapt_for_all(client, "item", VECTORS)[1][1] == student
+    with pytest.raises(InvalidArgumentError, match="is of kind unictr, which has no adaptor"):
+        client.adapt("item", VECTORS, texts)
+
+
 @pytest.mark.parametrize("version", ["7", "../1", "one"])
 def test_adapt_refuses_an_unknown_version(client: EmbeddingClient, registry: ModelRegistry, version: str) -> None:
     """A version that is not registered is not found, whatever its name looks like."""
@@ -101,3 +126,38 @@ def test_missing_settings_stop_the_process_at_start() -> None:
     assert done.returncode == 2
     assert "LORELINE_EMBEDDING_LISTEN_ADDRESS" in done.stderr
     assert "LORELINE_EMBEDDING_MODEL_REGISTRY" in done.stderr
+
+
+def test_expert_weights_come_by_name(client: EmbeddingClient, registry: ModelRegistry) -> None:
+    """Each side's own gate; a version exported without one says nothing, and is adapted with all the same."""
+    silent, telling = register_version(registry, promote=True), register_version(registry)
+    add_gates(registry, telling)
+    logits = VECTORS[1] @ gate("user")
+    expected = np.exp(logits) / np.exp(logits).sum()
+    weights = client.expert_weights("user", VECTORS[1], telling)
+    assert list(weights) == ["shared-1", "user-1", "user-2"]
+    np.testing.assert_allclose(list(weights.values()), expected, atol=1e-5)
+    assert client.expert_weights("user", VECTORS[1], silent) == {}
+
+
+def test_the_process_serves_its_metrics(tmp_path: Path) -> None:
+    """What was encoded and adapted shows at /metrics."""
+    registry, taken = ModelRegistry(tmp_path / "registry"), set[int]()
+    version = register_version(registry, promote=True)
+    address, metrics = (f"127.0.0.1:{free_port(0, taken)}" for _ in range(2))
+    own = {"LISTEN_ADDRESS": address, "METRICS_ADDRESS": metrics, "MODEL_REGISTRY": str(registry.root)}
+    environment = os.environ | {f"LORELINE_EMBEDDING_{name}": value for name, value in own.items()}
+    with subprocess.Popen([sys.executable, "-m", "services.embedding"], env=environment) as process:
+        try:
+            with EmbeddingClient(address, timeout_seconds=60) as client:
+                while not is_serving(address):
+                    assert process.poll() is None
+                    time.sleep(0.1)
+                client.encode(["A film", "Another film"])
+                client.adapt("user", VECTORS, version)
+            with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as response:
+                page = response.read().decode()
+        finally:
+            process.terminate()
+    assert "loreline_embedding_texts_total 2.0" in page
+    assert 'loreline_embedding_adapted_vectors_total{subject="user"} 2.0' in page

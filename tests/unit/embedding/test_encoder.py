@@ -13,6 +13,7 @@ import pytest
 
 from services.embedding.encoder import Encoder
 from services.embedding.encoder_export import EncoderUnavailable, encoder_id, exported_encoder
+from services.embedding.metrics import EmbeddingMetrics
 from services.runtime.errors import DeadlineExceeded, InvalidRequest, Overloaded
 from services.wheel_assets import fetch
 
@@ -60,6 +61,32 @@ def test_a_vector_does_not_depend_on_the_texts_beside_it(encoder: Encoder) -> No
     np.testing.assert_allclose(together, backwards, atol=1e-5)
 
 
+def test_a_vector_does_not_depend_on_the_size_of_batches(encoder: Encoder, encoder_folder: Path) -> None:
+    """One text at a time on one thread, and many at a time on two, give the same vectors in the same order."""
+    texts = [f"{'sea and storm ' * (number * 7 % 40)}film {number}" for number in range(60)]
+    large = Encoder(encoder_folder, threads=2, batch_texts=64, batch_tokens=4096)
+    singly = Encoder(encoder_folder, batch_texts=1)
+    np.testing.assert_allclose(large.encode(texts).vectors, singly.encode(texts).vectors, atol=1e-5)
+
+
+def test_the_metrics_tell_texts_tokens_and_padding(encoder_folder: Path) -> None:
+    """Texts of one length need no padding, a short one beside them does; a cut text and a refused call are counted."""
+    metrics = EmbeddingMetrics()
+    encoder = Encoder(encoder_folder, batch_tokens=4096, metrics=metrics)
+    encoder.encode(["a film", "a film"])
+    value = metrics.registry.get_sample_value
+    assert value("loreline_embedding_texts_total") == 2
+    assert value("loreline_embedding_tokens_total") == 8  # with the two that begin and end a text
+    assert value("loreline_embedding_padding_tokens_total") == 0
+    encoder.encode(["a film", "a film of the sea", "sea " * 300])
+    assert value("loreline_embedding_padding_tokens_total") == 2 * encoder.max_tokens - 4 - 7
+    assert value("loreline_embedding_truncated_texts_total") == 1
+    assert value("loreline_embedding_batch_texts_sum") == 5
+    assert value("loreline_embedding_batch_texts_count") == 2
+    assert value("loreline_embedding_encode_seconds_count") == value("loreline_embedding_wait_seconds_count") == 2
+    assert value("loreline_embedding_waiting_calls") == 0
+
+
 def test_a_long_text_is_cut_at_its_end_and_counted(encoder: Encoder) -> None:
     """Words after the limit change nothing, and only cut texts are counted."""
     long = "sea " * 300
@@ -87,7 +114,8 @@ def test_a_call_without_time_left_ends(encoder: Encoder) -> None:
 
 def test_more_calls_than_allowed_are_refused(encoder_folder: Path) -> None:
     """A call that finds no turn within the wait ends as overloaded, and a later one gets its turn."""
-    busy = Encoder(encoder_folder, concurrent_encodings=1, wait_seconds=0, batch_texts=1)
+    metrics = EmbeddingMetrics()
+    busy = Encoder(encoder_folder, concurrent_encodings=1, wait_seconds=0, batch_texts=1, metrics=metrics)
     thread = threading.Thread(target=busy.encode, args=(["sea " * 200] * 100,))
     thread.start()
     refused = False
@@ -98,6 +126,7 @@ def test_more_calls_than_allowed_are_refused(encoder_folder: Path) -> None:
             refused = error.retry_after_seconds > 0
     thread.join()
     assert refused
+    assert metrics.registry.get_sample_value("loreline_embedding_refused_calls_total") == 1
     assert busy.encode(["x"]).vectors.shape == (1, busy.dimension)
 
 

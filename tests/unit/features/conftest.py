@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import FeaturesClient
 from services.cli.local_processes import free_port
+from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
 from services.features.ledger import Ledger
+from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
 from services.features.seeding import seed
 from services.features.servicer import SERVICE_NAME, service
@@ -33,6 +36,8 @@ class Features:
     client: FeaturesClient
     address: str
     directory: Path
+    online_store: str
+    metrics: CollectorRegistry
 
 
 Start = Callable[[Path], Features]
@@ -85,11 +90,12 @@ def _serve(directory: Path, online_store: str) -> Iterator[Features]:
     seed(ledger, directory)
     health = HealthMonitor({"online_store": store.answers}, [SERVICE_NAME])
     address = f"127.0.0.1:{free_port(0)}"
-    parts = service(ItemFeatures(store, ledger), UserFeatures(store, ledger), ledger)
+    items, users, metrics = ItemFeatures(store, ledger), UserFeatures(store, ledger), FeaturesMetrics(ledger)
+    parts = service(items, users, Descriptions(store, ledger), ledger, metrics)
     server = start_server(ServerOptions(address), [parts], health)
     client = FeaturesClient(address, timeout_seconds=10)
     try:
-        yield Features(client, address, directory)
+        yield Features(client, address, directory, online_store, metrics.registry)
     finally:
         ledger.end_watches()
         client.close()

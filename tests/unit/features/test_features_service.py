@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 
-from loreline.client import InvalidArgumentError, KnowledgeVectors, NotFoundError, Stamp
+from loreline.client import InvalidArgumentError, NotFoundError
 from services.scenarios import Item
-from tests.knowledge_samples import sample_knowledge
 from tests.unit.features.conftest import Features, Start
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def stamp(name: str, minutes: float = 0) -> Stamp:
-    return Stamp(name, NOON + timedelta(minutes=minutes))
-
-
-def film(item_id: str = "m1", title: str = "Lift", year: float = 1996) -> Item:
-    return Item(item_id, "movies", title, {"genres": ["Drama", "Comedy"], "year": year})
-
-
-def vectors(value: float = 0.5, version: str = "1", text: str = "A film for patient viewers.") -> KnowledgeVectors:
-    augmented = np.full(4, value, dtype=np.float32) if version else None
-    return KnowledgeVectors(sample_knowledge(text), "minilm", np.full(8, value, dtype=np.float32), version, augmented)
+from tests.unit.features.feature_samples import film, stamp, vectors
 
 
 class TestItems:
@@ -39,6 +23,7 @@ class TestItems:
         batch = features.client.items(["m1", "nobody"])
         assert batch.missing_item_ids == ["nobody"]
         assert batch.items[0].field_values == ["Drama", "1990"]
+        assert batch.items[0].title == film().title
         assert batch.items[0].augmented == {}
 
     def test_items_come_in_the_order_asked(self, features: Features) -> None:
@@ -93,6 +78,15 @@ class TestItems:
         features.client.put_knowledge([(stamp("e1"), "m1", vectors())])
         features.client.put_contents([(stamp("e2", 1), film())])
         assert features.client.describe_item("m1").knowledge is not None
+
+    def test_unchanged_content_takes_answers_to_the_event_before(self, features: Features) -> None:
+        """The text is about the same words; so a rebuild and a repeated write reach it."""
+        features.client.put_contents([(stamp("e1"), film())])
+        features.client.put_knowledge([(stamp("e1"), "m1", vectors())])
+        features.client.put_contents([(stamp("e2", 1), film())])
+        later = vectors(text="Written anew.", written=9)
+        writes = [(stamp("e1"), "m1", vectors()), (stamp("e1"), "m1", later), (stamp("e2", 1), "m1", later)]
+        assert features.client.put_knowledge(writes) == ["DUPLICATE", "APPLIED", "APPLIED"]
 
     def test_a_removed_item_is_missing_and_an_older_upsert_cannot_bring_it_back(self, features: Features) -> None:
         """The tombstone keeps the time of the removal."""
@@ -171,6 +165,22 @@ class TestPromotion:
         client = features.client
         stored = client.items(["m1"]).items[0] if subject == "item" else client.user("m1").user
         assert set(stored.augmented) == {"1", "3"}
+
+    @pytest.mark.parametrize("subject", ["item", "user"])
+    def test_versions_of_other_kinds_stay_and_do_not_count(
+        self, features: Features, subject: Literal["item", "user"]
+    ) -> None:
+        """A student that ranks other scenarios keeps its vectors through the promotions of kar versions."""
+        features.client.put_contents([(stamp("e1"), film())])
+        features.client.put_knowledge([(stamp("e1"), "m1", vectors())])
+        features.client.put_user_knowledge("m1", stamp("k1"), vectors())
+        ones = np.ones((1, 4), dtype=np.float32)
+        features.client.put_augmented(subject, "2", ["m1"], ones, kept_versions=["1"])
+        for version, serving in (("3", "1"), ("4", "3"), ("5", "4")):
+            features.client.put_augmented(subject, version, ["m1"], ones, serving, ["2"])
+        client = features.client
+        stored = client.items(["m1"]).items[0] if subject == "item" else client.user("m1").user
+        assert list(stored.augmented) == ["2", "4", "5"]
 
     def test_subjects_that_are_gone_or_without_knowledge_are_passed_over(self, features: Features) -> None:
         """A promotion races with removals and must not bring anything back."""

@@ -10,19 +10,16 @@ from typing import Any
 
 import pytest
 from knowledge_parts import settings
-from llm_fault_stub import FaultStub, fault_stub
 
 from loreline.client import KnowledgeClient
 from services.cli.local_processes import free_port
-from services.knowledge.elicitation import FactorElicitor
-from services.knowledge.encoding import RemoteEncoder
-from services.knowledge.generator import KnowledgeGenerator
+from services.knowledge.assembly import assemble
+from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.providers import PROVIDERS, ProviderPool, build_provider
-from services.knowledge.sampling import Sampler
 from services.knowledge.servicer import SERVICE_NAME, service
-from services.knowledge.store import KnowledgeStore
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
+from tests.language_model_stub import FaultStub, fault_stub
 
 Start = Callable[..., KnowledgeClient]
 
@@ -43,23 +40,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @contextmanager
 def _serve(path: Path, values: dict[str, Any]) -> Iterator[KnowledgeClient]:
-    chosen = settings(**values)
-    store = KnowledgeStore(path)
-    providers = ProviderPool(list(PROVIDERS), partial(build_provider, settings=chosen))
-    encoder = RemoteEncoder(chosen.embedding_address, chosen.embedding_timeout_seconds) if chosen.samples > 1 else None
-    sampler = Sampler(store, encoder, chosen.samples, chosen.minimum_agreement) if encoder else None
-    generator = KnowledgeGenerator(store, providers, chosen.default_provider, chosen.fallback_provider, sampler)
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
-    server = start_server(
-        ServerOptions(address, workers=4),
-        [service(generator, FactorElicitor(providers, chosen.default_provider))],
-        health,
+    chosen = settings(**{"store_path": path} | values)
+    parts = assemble(
+        chosen, ProviderPool(list(PROVIDERS), partial(build_provider, settings=chosen)), KnowledgeMetrics()
     )
+    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
+    made = service(parts.generator, parts.elicitor, parts.archive)
+    server = start_server(ServerOptions(address, workers=4), [made], health)
     with KnowledgeClient(address, timeout_seconds=120) as client:
         yield client
     health.stop()
     server.stop(0).wait()
-    if encoder:
-        encoder.close()
-    providers.close()
-    store.close()
+    parts.close()

@@ -7,9 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from services.knowledge.asking import Asker
+from services.knowledge.budget import TokenBudget
+from services.knowledge.database import Database
+from services.knowledge.metering import Meter
+from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt, PromptStyle
-from services.knowledge.providers import Completion, Outcome
+from services.knowledge.providers import Completion, Limits, Outcome, Provider, ProviderPool, build_provider
 from services.knowledge.settings import KnowledgeSettings
+from services.knowledge.store import KnowledgeStore
+from services.knowledge.suspects import SuspectStore
 from services.scenarios import HistoryEntry, Item, UserHistory
 
 GOOD_TEXT = (
@@ -55,6 +62,7 @@ class ScriptedProvider:
     def __init__(self, script: Script, *, can_sample: bool = True, style: PromptStyle = PromptStyle.OPEN) -> None:
         self.can_sample, self.prompt_style = can_sample, style
         self.asked: list[tuple[str, int]] = []
+        self.prompt_tokens: int | None = None
         self._script, self._lock = script, threading.Lock()
 
     def model(self) -> str:
@@ -76,8 +84,36 @@ class ScriptedProvider:
         """Always."""
         return True
 
+    def limits(self) -> Limits:
+        """100 tokens an answer; a prompt may have as many as the test says."""
+        return Limits(100, self.prompt_tokens)
+
+    def is_paused(self) -> bool:
+        """Never."""
+        return False
+
     def close(self) -> None:
         """Nothing to close."""
+
+
+def asker_over(store: KnowledgeStore, metrics: KnowledgeMetrics | None = None, **budget: Any) -> Asker:
+    """Asks and keeps suspects in the store; `budget` as TokenBudget takes it, none by default."""
+    counted = metrics or KnowledgeMetrics()
+    limits = {"total": None, "by_scenario": {}} | budget
+    meter = Meter(TokenBudget(store.database, **limits), counted)
+    return Asker(meter, SuspectStore(store.database), counted)
+
+
+def unlimited_meter() -> Meter:
+    """Counts, and holds nothing back."""
+    return Meter(TokenBudget(Database(Path(":memory:")), None, {}), KnowledgeMetrics())
+
+
+def pool_of(scripted: Provider, *names: str) -> ProviderPool:
+    """The scripted provider under its name, and real ones."""
+    return ProviderPool(
+        ["scripted", *names], lambda name: scripted if name == "scripted" else build_provider(name, settings())
+    )
 
 
 def good(_prompt: Prompt, _sample: int) -> Outcome:

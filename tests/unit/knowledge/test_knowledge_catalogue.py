@@ -51,6 +51,12 @@ def test_an_item_text_names_all_of_its_facts() -> None:
     assert all(fact in text for fact in ("Night Train", "Drama", "Romance", "1994", "the 1990s", "Ada Lang"))
 
 
+def test_a_value_that_is_a_sentence_ends_with_one_full_stop() -> None:
+    """As plots do."""
+    text = compose(item(plot="Two strangers meet on a train."), MOVIES)
+    assert "as Two strangers meet on a train. " in text
+
+
 def test_an_item_of_many_attributes_is_kept() -> None:
     """Composed sentences are alike; that is no model that loops."""
     subject = item(**{f"attribute{number}": f"value{number}" for number in range(12)})

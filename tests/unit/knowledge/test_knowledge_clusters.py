@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 from knowledge_parts import item, user
-from llm_fault_stub import FaultStub
 
 from loreline.client import InvalidArgumentError, KnowledgeClient
 from services.knowledge.prompts import MissingPrompt, PromptStyle, render
 from services.knowledge.providers.catalogue import compose
 from services.knowledge.text_checks import accept
 from services.scenarios import Cluster, HistoryEntry, Item, Scenario, UserHistory, load_scenario, scenario_names
+from tests.language_model_stub import FaultStub
 
 Start = Callable[..., KnowledgeClient]
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_fault_stub import FaultStub
+from knowledge_parts import unlimited_meter
 
 from loreline.client import ElicitedFactors, Failure, InvalidArgumentError, KnowledgeClient
 from services.knowledge.elicitation import FactorElicitor, read_factors
+from services.knowledge.metering import Meter
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Outcome, ProviderPool, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, Outcome, ProviderPool, ProviderUnavailable
 from services.knowledge.text_checks import RejectedText
+from tests.language_model_stub import FaultStub
 
 NUMBERED = "1. Genre\n2. Story and theme: what happens, and why\n3) **Director**\n4. Mood - how it feels\n5. genres"
 Start = Callable[..., KnowledgeClient]
@@ -32,14 +34,19 @@ class ListingProvider:
         """One name for all."""
         return "lister-1"
 
+    def limits(self) -> Limits:
+        """Few tokens."""
+        return Limits(100)
+
     def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
         """One prompt at a time."""
         self.asked.append((prompts[0], sample))
         yield 0, self._outcomes[min(len(self.asked), len(self._outcomes)) - 1]
 
 
-def elicitor(provider: ListingProvider) -> FactorElicitor:
-    return FactorElicitor(ProviderPool(["lister"], lambda _: provider), "lister")  # type: ignore[arg-type,return-value]
+def elicitor(provider: ListingProvider, meter: Meter | None = None) -> FactorElicitor:
+    pool = ProviderPool(["lister"], lambda _: provider)  # type: ignore[arg-type,return-value]
+    return FactorElicitor(pool, "lister", meter or unlimited_meter())
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from knowledge_parts import GOOD_TEXT, ScriptedProvider, good, item, settings, user
+from knowledge_parts import GOOD_TEXT, ScriptedProvider, asker_over, good, item, pool_of, user
 
 from loreline.client.knowledge import Answer
 from services.knowledge.generator import KnowledgeGenerator
+from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt
 from services.knowledge.providers import (
     Completion,
     Outcome,
     Provider,
-    ProviderPool,
     ProviderRefused,
     ProviderUnavailable,
-    build_provider,
 )
 from services.knowledge.store import KnowledgeStore
 from services.runtime.errors import NotFound
@@ -42,10 +41,8 @@ def generator(store: KnowledgeStore) -> Generate:
     """A generator over scripted providers, with the real catalogue as fallback."""
 
     def make(scripted: Provider, fallback: str = "catalogue") -> KnowledgeGenerator:
-        def build(name: str) -> Provider:
-            return scripted if name == "scripted" else build_provider(name, settings())
-
-        return KnowledgeGenerator(store, ProviderPool(["scripted", "catalogue", "tgi"], build), "scripted", fallback)
+        pool = pool_of(scripted, "catalogue", "tgi")
+        return KnowledgeGenerator(store, pool, asker_over(store), KnowledgeMetrics(), "scripted", fallback)
 
     return make
 

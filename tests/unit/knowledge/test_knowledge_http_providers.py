@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from knowledge_parts import item, settings
-from llm_fault_stub import TEXTS, FaultStub
 
 from services.knowledge.prompts import Prompt, PromptStyle, render
 from services.knowledge.providers import (
     Completion,
     Outcome,
+    PromptTooLong,
     Provider,
     ProviderError,
     ProviderRefused,
@@ -22,6 +24,7 @@ from services.knowledge.providers import (
 )
 from services.knowledge.providers.http_calls import CircuitBreaker
 from services.scenarios import load_scenario
+from tests.language_model_stub import TEXTS, FaultStub
 
 Build = Callable[..., Provider]
 
@@ -105,9 +108,9 @@ def test_a_wrong_token_is_not_tried_again(build: Build, stub: FaultStub) -> None
 
 def test_a_fault_that_stays_ends_at_the_deadline(build: Build, stub: FaultStub) -> None:
     """All tries and pauses share one deadline, and the last status is told."""
-    outcome = ask(build("503", question_deadline_seconds=0.5))[0]
+    outcome = ask(build("503", question_deadline_seconds=1.5))[0]
     assert isinstance(outcome, ProviderUnavailable)
-    assert "no answer within 0.5 s" in str(outcome)
+    assert "no answer within 1.5 s" in str(outcome)
     assert "503" in str(outcome)
     assert stub.calls["503"] > 1
 
@@ -128,7 +131,7 @@ def test_a_stalled_try_is_put_again(build: Build, stub: FaultStub) -> None:
 def test_an_unreachable_server_is_unavailable(kind: str) -> None:
     """Nothing listens there."""
     address = "http://127.0.0.1:9"
-    values = settings(tgi_url=address, openai_url=address, openai_model="m", question_deadline_seconds=0.3)
+    values = settings(tgi_url=address, openai_url=address, openai_model="m", question_deadline_seconds=1.5)
     provider = build_provider(kind, values)
     outcome = ask(provider)[0]
     provider.close()
@@ -152,20 +155,151 @@ def test_refusals_do_not_open_the_circuit(build: Build, stub: FaultStub) -> None
 
 
 def test_one_question_tries_a_paused_server() -> None:
-    """After the pause one question passes, the others wait; a success closes the circuit."""
+    """After the pause one question passes, the others wait, however long it takes; a success closes the circuit."""
     now = [0.0]
     breaker = CircuitBreaker(2, 10.0, clock=lambda: now[0])
     for _ in range(2):
-        breaker.enter()
-        breaker.record(ProviderUnavailable("down"))
+        breaker.leave(breaker.enter(), ProviderUnavailable("down"))
     with pytest.raises(ProviderUnavailable, match=r"asked again in 10\.0 s"):
         breaker.enter()
     now[0] = 10.5
-    breaker.enter()
+    probe = breaker.enter()
+    now[0] = 100.0
     with pytest.raises(ProviderUnavailable):
         breaker.enter()
-    breaker.record(Completion("fine"))
+    breaker.leave(probe, Completion("fine"))
     breaker.enter()
+
+
+def test_a_probe_that_is_broken_off_lets_another_try() -> None:
+    """Its caller went away: that says nothing of the server."""
+    now = [0.0]
+    breaker = CircuitBreaker(1, 10.0, clock=lambda: now[0])
+    breaker.leave(breaker.enter(), ProviderUnavailable("down"))
+    now[0] = 10.5
+    breaker.leave(breaker.enter(), None)
+    breaker.leave(breaker.enter(), Completion("fine"))
+    assert not breaker.is_open()
+
+
+def test_a_server_that_is_down_is_not_stormed(build: Build, stub: FaultStub) -> None:
+    """While many questions wait and new ones come, only one try is made in each pause; then all are answered."""
+    provider = build(
+        "503x12",
+        breaker_failures=3,
+        breaker_pause_seconds=0.1,
+        max_concurrent_questions=4,
+        question_deadline_seconds=30,
+    )
+    asked, rounds = list(range(20)), 0
+    while asked:
+        outcomes = dict(zip(asked, ask(provider, len(asked)), strict=True))
+        asked = [number for number, outcome in outcomes.items() if not isinstance(outcome, Completion)]
+        assert all(isinstance(outcomes[number], ProviderUnavailable) for number in asked)
+        rounds += 1
+        assert rounds < 1000
+        threading.Event().wait(0.01)
+    assert stub.calls["503x12"] == 12 + 20
+    at = stub.times["503x12"]
+    in_first_burst = 3 + 4 - 1  # those that were under way when the third failed
+    apart = [later - earlier for earlier, later in itertools.pairwise(at[in_first_burst:13])]
+    assert min(apart) >= 0.1
+
+
+def test_a_server_that_is_down_is_not_even_asked_for_its_model(build: Build, stub: FaultStub, kind: str) -> None:
+    """Reading its limits is a try like any other, and many callers share one."""
+    provider = build("401", breaker_failures=1, breaker_pause_seconds=60)
+    ask(provider)
+    before = sum(stub.reads.values())
+    for _ in range(5):
+        if kind == "tgi":
+            with pytest.raises(ProviderUnavailable, match="in a row"):
+                provider.model()
+        else:
+            provider.model()
+    assert sum(stub.reads.values()) == before
+    assert provider.is_paused()
+
+
+@pytest.mark.parametrize("mode", ["422long", "400long", "413"])
+def test_a_prompt_that_the_server_finds_too_long_is_said_so(build: Build, stub: FaultStub, mode: str) -> None:
+    """In TGI's words and in those of OpenAI-style servers; it is not put again, and no word of the body is told on."""
+    outcome = ask(build(mode))[0]
+    assert isinstance(outcome, PromptTooLong)
+    assert "Given" not in str(outcome)
+    assert "4096" not in str(outcome)
+    assert stub.calls[mode] == 1
+
+
+def test_a_cut_body_is_put_again(build: Build, stub: FaultStub) -> None:
+    """The connection ended before the answer did."""
+    assert isinstance(ask(build("cutx2"))[0], Completion)
+    assert stub.calls["cutx2"] == 3
+
+
+@pytest.mark.parametrize("kind", ["tgi"], indirect=True)
+def test_tgi_says_how_many_questions_it_takes_at_a_time(build: Build, stub: FaultStub) -> None:
+    """Never more than the setting; read again when the model is asked again."""
+    for told, most in [(2, 2), (50, 3)]:
+        stub.most_running = 0
+        stub.info["max_concurrent_requests"] = told
+        provider = build("pausing", max_concurrent_questions=3)
+        provider.model()
+        assert all(isinstance(outcome, Completion) for outcome in ask(provider, 9))
+        assert stub.most_running == most
+
+
+@pytest.mark.parametrize("kind", ["tgi"], indirect=True)
+@pytest.mark.parametrize(
+    ("told", "most"),
+    [
+        ({}, None),
+        ({"max_input_tokens": 1024, "max_total_tokens": 2048}, 1024),
+        ({"max_input_tokens": 1024, "max_total_tokens": 1056}, 992),
+        ({"max_input_tokens": "many", "max_total_tokens": 0}, None),
+    ],
+)
+def test_tgi_says_how_long_a_prompt_may_be(
+    build: Build, stub: FaultStub, told: dict[str, object], most: int | None
+) -> None:
+    """Prompt and answer, of 64 tokens here, share the total; what is no number is not told."""
+    stub.info |= told
+    provider = build("ok")
+    provider.model()
+    assert (provider.limits().new_tokens, provider.limits().prompt_tokens) == (64, most)
+
+
+def test_limits_are_read_again_when_a_server_comes_back_different(
+    build: Build, stub: FaultStub, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a minute at most."""
+    module = importlib.import_module(type(build("ok")).__module__)
+    monkeypatch.setattr(module, "INFO_VALID_SECONDS" if kind == "tgi" else "CONTEXT_VALID_SECONDS", 0.0)
+    provider, seen = build("ok"), []
+    for told in (4096, 1024):
+        stub.info |= {"max_input_tokens": told - 64, "max_total_tokens": told}
+        stub.models["data"][0]["max_model_len"] = told
+        provider.model()
+        seen.append(provider.limits().prompt_tokens)
+    assert seen == [4096 - 64, 1024 - 64]
+
+
+def test_answers_that_leave_no_room_for_a_prompt_are_a_matter_of_settings(build: Build, stub: FaultStub) -> None:
+    """Not of the prompts: none of them is given up for it."""
+    stub.info |= {"max_input_tokens": 60, "max_total_tokens": 60}
+    stub.models["data"][0]["max_model_len"] = 60
+    with pytest.raises(ProviderUnavailable, match="LORELINE_KNOWLEDGE_MAX_NEW_TOKENS"):
+        build("ok").model()
+
+
+@pytest.mark.parametrize("kind", ["openai"], indirect=True)
+@pytest.mark.parametrize("told", [{}, {"data": 5}, {"data": [{"id": "other", "max_model_len": 10}]}])
+def test_a_server_that_tells_no_context_has_no_limit(build: Build, stub: FaultStub, told: dict[str, object]) -> None:
+    """Not every OpenAI-style server does."""
+    stub.models = told
+    provider = build("ok")
+    assert provider.model() == "model-7b"
+    assert provider.limits().prompt_tokens is None
 
 
 def test_concurrency_stays_under_its_cap(build: Build, stub: FaultStub) -> None:

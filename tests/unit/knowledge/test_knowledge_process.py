@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from knowledge_parts import item
-from llm_fault_stub import FaultStub
 
 from loreline.client import ClientError, KnowledgeClient, is_serving
 from services.cli.local_processes import free_port
+from tests.language_model_stub import FaultStub
 
 StartProcess = Callable[..., tuple[str, subprocess.Popen[str]]]
 
@@ -68,6 +68,24 @@ def test_a_model_server_that_is_down_takes_readiness(start_process: StartProcess
     assert is_serving(address, "dependency/store")
     assert not is_serving(address, "dependency/provider")
     assert not is_serving(address, "readiness")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"SCENARIO_TOKENS_PER_HOUR": "lots"}, "SCENARIO_TOKENS_PER_HOUR: Value error, must be a JSON object"),
+        ({"SCENARIO_TOKENS_PER_HOUR": '{"cinema": 5}'}, "SCENARIO_TOKENS_PER_HOUR: must name scenarios of"),
+        ({"METRICS_ADDRESS": "everywhere"}, "metrics_address: must be a host:port"),
+    ],
+)
+def test_a_wrong_setting_ends_the_process_with_its_name(tmp_path: Path, variables: dict[str, str], words: str) -> None:
+    """With code 2, before anything is served."""
+    given = {"LISTEN_ADDRESS": f"127.0.0.1:{free_port(0)}", "STORE_PATH": str(tmp_path / "knowledge.db")} | variables
+    environment = os.environ | {f"LORELINE_KNOWLEDGE_{name}": value for name, value in given.items()}
+    command = [sys.executable, "-m", "services.knowledge"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr
 
 
 @pytest.mark.slow

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from knowledge_parts import item, settings, user
-from llm_fault_stub import FaultStub
 
 from loreline.client import KnowledgeClient
 from services.knowledge.prompts import PromptStyle, render
 from services.knowledge.providers import PROVIDERS, Completion, Provider, build_provider
 from services.knowledge.text_checks import RejectedText, accept
 from services.scenarios import load_scenario
+from tests.language_model_stub import FaultStub
 
 Start = Callable[..., KnowledgeClient]
 SLOW = {"embedded", "embedded-llama-cpp"}  # load a language model

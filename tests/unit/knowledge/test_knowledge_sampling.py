@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
-from knowledge_parts import GOOD_TEXT, ScriptedProvider, item, settings
-from llm_fault_stub import FaultStub
+from knowledge_parts import GOOD_TEXT, ScriptedProvider, asker_over, item, pool_of, settings
 from pydantic import ValidationError
 
 from loreline.client import KnowledgeClient, ServiceUnavailableError
 from services.cli.local_processes import free_port
 from services.knowledge.generator import KnowledgeGenerator
+from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt
 from services.knowledge.providers import (
     Completion,
     Outcome,
     Provider,
-    ProviderPool,
     ProviderUnavailable,
-    build_provider,
 )
 from services.knowledge.sampling import Sampler
 from services.knowledge.store import KnowledgeStore
+from services.knowledge.suspects import SuspectStore
 from services.runtime.errors import DependencyUnavailable
-from services.scenarios import Knowledge
+from services.scenarios import Knowledge, load_scenario
+from tests.language_model_stub import FaultStub
 
 TEXTS = [
     "A slow story about two strangers who share a train compartment, shot by Jane Smith in 1994 with little light.",
@@ -79,11 +80,9 @@ def make(store: KnowledgeStore, encoder: AngleEncoder) -> Make:
     def build(
         scripted: Provider, samples: int, minimum: float | None = None, fallback: str = "catalogue"
     ) -> KnowledgeGenerator:
-        pool = ProviderPool(
-            ["scripted", "catalogue"], lambda name: scripted if name == "scripted" else build_provider(name, settings())
-        )
-        sampler = Sampler(store, encoder, samples, minimum) if samples > 1 else None
-        return KnowledgeGenerator(store, pool, "scripted", fallback, sampler)
+        pool, asker = pool_of(scripted, "catalogue"), asker_over(store)
+        sampler = Sampler(store, encoder, asker, samples, minimum) if samples > 1 else None
+        return KnowledgeGenerator(store, pool, asker, KnowledgeMetrics(), "scripted", fallback, sampler)
 
     return build
 
@@ -143,11 +142,34 @@ def test_agreement_above_the_threshold_is_kept(make: Make) -> None:
     assert (source.provider, source.fallback_reason) == ("scripted", "")
 
 
+def test_a_text_of_low_agreement_is_kept_as_a_suspect(make: Make, store: KnowledgeStore) -> None:
+    """The one nearest the others, with the agreement that was measured; it is not served."""
+    written = ask(make(ScriptedProvider(by_sample), 3, 0.95))[0]
+    suspects = list(SuspectStore(store.database).newest("movies", "LOW_AGREEMENT", 10))
+    assert len(suspects) == 1
+    assert suspects[0].knowledge.text in TEXTS[:2]
+    assert suspects[0].knowledge.provenance.agreement == written.provenance.agreement
+    assert written.text not in TEXTS
+
+
+def test_a_scenario_has_a_threshold_of_its_own(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts instead of the process' one, and is part of the key."""
+    source = (resources.files("services.scenarios") / "movies.yaml").read_text(encoding="utf-8")
+    (tmp_path / "movies.yaml").write_text(f"{source}\nminimum_agreement: 0.95\n", encoding="utf-8")
+    lenient = ask(make(ScriptedProvider(by_sample), 3, 0.1))[0]
+    monkeypatch.setenv("LORELINE_SCENARIO_DIRECTORY", str(tmp_path))
+    load_scenario.cache_clear()
+    strict = ask(make(ScriptedProvider(by_sample), 3, 0.1))[0]
+    load_scenario.cache_clear()
+    assert (lenient.provenance.provider, strict.provenance.provider) == ("scripted", "catalogue")
+    assert "at least 0.95" in strict.provenance.fallback_reason
+
+
 def test_low_agreement_without_a_fallback_is_a_failure(make: Make) -> None:
-    """Of the kind of rejected texts."""
+    """Of the kind of suspects."""
     answer = next(make(ScriptedProvider(by_sample), 3, 0.95, "").generate_for_items("movies", [item()]))
     assert answer.failure is not None
-    assert answer.failure.reason == "REJECTED_TEXT"
+    assert answer.failure.reason == "SUSPECT"
     assert "low agreement" in answer.failure.detail
 
 

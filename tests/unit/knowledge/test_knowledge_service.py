@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 from knowledge_parts import item, user
-from llm_fault_stub import TEXTS, FaultStub
 
 from loreline.client import (
     InvalidArgumentError,
@@ -17,6 +16,7 @@ from loreline.client import (
     ServiceUnavailableError,
 )
 from services.scenarios import HistoryEntry, Item, UserHistory
+from tests.language_model_stub import TEXTS, FaultStub
 
 Start = Callable[..., KnowledgeClient]
 

@@ -34,7 +34,7 @@ def test_a_registered_version_is_whole(registry: ModelRegistry) -> None:
     """Manifest, vocabulary and both halves are there under the version's name."""
     version = register_version(registry)
     files = {path.name for path in registry.folder(version).iterdir()}
-    assert files == {"manifest.json", "vocabulary.json", "adaptor.onnx", "scorer.onnx"}
+    assert files == {"manifest.json", "vocabulary.json", "adaptor.onnx", "scorer.onnx", "golden.npz"}
     assert registry.manifest(version).version == version
     assert registry.vocabulary(version).item_ids == ITEM_IDS
 

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
-import grpc
 import pytest
+from catalogue import ITEMS, USER
 from memory_features import MemoryFeatures
 from model_versions import register_version
 from ranking_parts import Ranking, serve_features, wait_until
 
-from loreline.client import FeaturesClient, RankingClient
-from loreline.ranking.v1 import ranking_pb2_grpc
+from loreline.client import EmbeddingClient, FeaturesClient, RankingClient
 from services.cli.local_processes import free_port
+from services.embedding.adapter import Adapter
+from services.embedding.encoder import Encoder
+from services.embedding.servicer import service as embedding_service
 from services.model_registry import ModelRegistry
 from services.ranking.active_model import ActiveModel
+from services.ranking.explainer import Explainer
+from services.ranking.feature_reads import PublicReads
 from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
+from services.ranking.item_index import ItemIndex
+from services.ranking.loading import ModelLoader
+from services.ranking.metrics import RankingMetrics
 from services.ranking.ranker import Ranker
-from services.ranking.scorers.in_process import InProcessScorer
-from services.ranking.servicer import SERVICE_NAME, RankingServicer
+from services.ranking.recommender import Recommender
+from services.ranking.request_reads import RequestReads
+from services.ranking.request_stream import RequestStreams
+from services.ranking.scorers.opening import ScorerOpener, ScorerOptions
+from services.ranking.servicer import SERVICE_NAME, Logic, service
+from services.ranking.shadow import Shadow
+from services.runtime.admission import Admission
 from services.runtime.health import HealthMonitor
-from services.runtime.server import ServerOptions, Service, start_server
+from services.runtime.server import ServerOptions, start_server
 
 
 @pytest.fixture
@@ -52,38 +66,97 @@ def features_client(features_address: str) -> Iterator[FeaturesClient]:
 
 
 @pytest.fixture
+def max_cached_items() -> int:
+    """The cache's bound; a test that needs one overrides this."""
+    return 0
+
+
+@pytest.fixture
+def max_cache_lag_seconds() -> float:
+    """How long the stream may be cut before the cache is not asked; overridden as above."""
+    return 1.0
+
+
+@pytest.fixture
+def with_index() -> bool:
+    """Whether Recommend is served; overridden as above."""
+    return False
+
+
+@pytest.fixture
+def embedding_client(registry: ModelRegistry) -> Iterator[EmbeddingClient]:
+    """The embedding service's adapter; ranking asks it for nothing else, so there is no encoder."""
+    address = f"127.0.0.1:{free_port(0)}"
+    parts = embedding_service(cast("Encoder", None), Adapter(registry))
+    server = start_server(ServerOptions(address, workers=2), [parts], HealthMonitor({}, []))
+    with EmbeddingClient(address, timeout_seconds=5) as client:
+        yield client
+    server.stop(0).wait()
+
+
+@pytest.fixture
 def registry(tmp_path: Path) -> ModelRegistry:
     return ModelRegistry(tmp_path / "registry")
 
 
 @pytest.fixture
-def unpromoted(store: MemoryFeatures, features_client: FeaturesClient, registry: ModelRegistry) -> Iterator[Ranking]:
+def unpromoted(
+    store: MemoryFeatures,
+    features_client: FeaturesClient,
+    embedding_client: EmbeddingClient,
+    registry: ModelRegistry,
+    max_cached_items: int,
+    max_cache_lag_seconds: float,
+    with_index: bool,
+) -> Iterator[Ranking]:
     """A ranking service before any promotion."""
-    cache = ItemCache()
-    feed = ItemFeed(features_client, cache, retry_backoff_seconds=0.02, max_retry_backoff_seconds=0.1)
+    cache = ItemCache(max_items=max_cached_items)
+    feed = ItemFeed(
+        features_client,
+        cache,
+        retry_backoff_seconds=0.02,
+        max_retry_backoff_seconds=0.1,
+        max_lag_seconds=max_cache_lag_seconds,
+    )
     active = ActiveModel(
         registry,
-        lambda _, folder: InProcessScorer(folder / "scorer.onnx"),
-        cache.interner,
+        ModelLoader(registry, ScorerOpener(ScorerOptions()), cache.interner).load,
         poll_seconds=0.02,
         max_retry_backoff_seconds=0.1,
     )
-    ranker = Ranker(features_client, cache, active)
+    metrics = RankingMetrics()
+    shadow = Shadow(metrics)
+    reads = RequestReads(PublicReads(features_client), cache, feed.is_current, metrics.cache_read)
+    ranker = Ranker(reads, active, [metrics, shadow])
+    admission = Admission(8, 1.0, metrics.refused)
+    metrics.follow(active, cache, admission)
+    shadow.start(Ranker(reads, active).rank)
     feed.start()
     active.start()
     address = f"127.0.0.1:{free_port(0)}"
-
-    def add(server: grpc.Server) -> None:
-        ranking_pb2_grpc.add_RankingServiceServicer_to_server(RankingServicer(ranker), server)
+    pool = ThreadPoolExecutor(8)
+    streams = RequestStreams(pool)
 
     health = HealthMonitor({"items": feed.caught_up, "model": active.ready}, [SERVICE_NAME], interval_seconds=0.05)
-    server = start_server(ServerOptions(address, workers=8), [Service(SERVICE_NAME, add)], health)
+    index = ItemIndex()
+    index_feed = ItemFeed(features_client, index, retry_backoff_seconds=0.02, max_retry_backoff_seconds=0.1)
+    metrics.follow_index(index.sizes)
+    recommender = None
+    if with_index:
+        index_feed.start()
+        recommender = Recommender(reads, active, ranker, index, index_feed.caught_up, cache.interner, candidates=20)
+    explainer = Explainer(reads, active, features_client, embedding_client)
+    logic = Logic(ranker, streams, explainer, recommender, admission)
+    server = start_server(ServerOptions(address, workers=16, admission=admission), [service(logic)], health)
     with RankingClient(address, timeout_seconds=10) as client:
-        yield Ranking(client, cache, feed, active, ranker)
+        yield Ranking(client, cache, feed, active, ranker, streams, metrics.registry, address)
+    shadow.stop()
     health.stop()
     feed.stop()
+    index_feed.stop()
     active.stop()
     server.stop(0).wait()
+    pool.shutdown()
 
 
 @pytest.fixture
@@ -92,3 +165,12 @@ def ranking(unpromoted: Ranking, registry: ModelRegistry) -> Ranking:
     register_version(registry, promote=True)
     wait_until(unpromoted.active.ready)
     return unpromoted
+
+
+@pytest.fixture
+def stocked(ranking: Ranking, store: MemoryFeatures, max_cached_items: int) -> Ranking:
+    """Ranking with a small catalogue in its cache and a user in the store."""
+    store.put(*ITEMS)
+    store.put_user(USER)
+    ranking.holds(min(len(ITEMS), max_cached_items or len(ITEMS)))
+    return ranking

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 from memory_features import MemoryFeatures
+from prometheus_client import CollectorRegistry
 
 from loreline.client import RankingClient
 from loreline.features.v1 import features_pb2_grpc
@@ -16,6 +17,7 @@ from services.ranking.active_model import ActiveModel
 from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
 from services.ranking.ranker import Ranker
+from services.ranking.request_stream import RequestStreams
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -44,6 +46,13 @@ class Ranking:
     feed: ItemFeed
     active: ActiveModel
     ranker: Ranker
+    streams: RequestStreams
+    metrics: CollectorRegistry
+    address: str
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A metric's value now, 0 before its first."""
+        return self.metrics.get_sample_value(name, labels) or 0.0
 
     def holds(self, count: int) -> None:
         """Wait until the item cache holds so many items."""

@@ -10,9 +10,10 @@ from memory_features import MemoryFeatures, item
 from ranking_parts import Ranking, serve_features, wait_until
 
 from loreline.client import FeaturesClient, PackedItem
-from services.ranking.active_model import FieldTable
-from services.ranking.item_cache import ABSENT, ItemCache, ItemRows
+from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
+from services.ranking.item_rows import ABSENT, ItemRows
+from services.ranking.serving_model import FieldTable
 
 WIDTH = 4
 

@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
+from catalogue import ITEMS, ITEMS_BY_ID, USER, VECTOR, assert_ranked, best_first
 from memory_features import MemoryFeatures, item
-from model_versions import AUGMENTED, HISTORY, expected_scores, register_version, vocabulary
+from model_versions import register_version
 from ranking_parts import Ranking, wait_until
 
 from loreline.client import (
@@ -24,73 +23,7 @@ from loreline.client import (
     ServiceUnavailableError,
     is_serving,
 )
-from services.model_registry import PADDING, UNKNOWN, ModelRegistry
-
-VECTOR = [0.5, -1.0, 0.25, 2.0]
-USER_VECTOR = [1.0, 0.5, -0.5, 0.25]
-USER = PackedUser(
-    "ann",
-    ["i1", "i2", "gone", "i3", "i4", "i5", "i6"],
-    [5, 1, 4, 0, 3, 2, 5],
-    [10, 20, 30, 40, 50, 60, 70],
-    {"1": np.array(USER_VECTOR, dtype=np.float32)},
-)
-ITEMS = [
-    item("i0", "Comedy", "1980", v1=VECTOR),
-    item("i1", "Drama", "1990"),
-    item("i2", "Horror", "2020", v1=VECTOR[::-1]),
-    item("i3", "Western", ""),
-    item("i4", "Comedy", "1990", v2=VECTOR),
-    item("new", "Drama", "1980", v1=VECTOR),
-]
-ITEMS_BY_ID = {stored.item_id: stored for stored in ITEMS}
-
-
-def inputs_for(
-    candidates: Sequence[str], user: PackedUser, *, knowledge: bool = True, latest: float = 1e12, version: str = "1"
-) -> dict[str, np.ndarray]:
-    """The scorer's inputs as the contract words them, candidate by candidate."""
-    words, items = vocabulary(), ITEMS_BY_ID
-    past = [(i, r) for i, r, t in zip(user.item_ids, user.ratings, user.times, strict=True) if t <= latest][-HISTORY:]
-    padding = [PADDING] * (HISTORY - len(past))
-
-    def fields(item_id: str) -> list[int]:
-        return list(words.field_indices(items[item_id].field_values)) if item_id in items else [UNKNOWN, UNKNOWN]
-
-    def vector(augmented: dict[str, np.ndarray]) -> np.ndarray:
-        return augmented.get(version, np.zeros(AUGMENTED)) if knowledge else np.zeros(AUGMENTED)
-
-    return {
-        "item_id": np.array([[words.item_index(i) for i in candidates]]),
-        "item_fields": np.array([[fields(i) for i in candidates]]),
-        "item_augmented": np.array([[vector(items[i].augmented) for i in candidates]]),
-        "history_item_id": np.array([[words.item_index(i) for i, _ in past] + padding]),
-        "history_fields": np.array([[fields(i) for i, _ in past] + [[PADDING, PADDING]] * len(padding)]),
-        "history_rating": np.array([[r for _, r in past] + [0] * len(padding)], dtype=np.float32),
-        "user_augmented": np.array([vector(user.augmented)]),
-    }
-
-
-def best_first(
-    candidates: Sequence[str], user: PackedUser, seed: int = 1, **options: object
-) -> list[tuple[str, float]]:
-    """Candidates with the scores that they must get, in the order that they must have."""
-    scores = expected_scores(seed, inputs_for(candidates, user, **options))[0]
-    return sorted(zip(candidates, scores.tolist(), strict=True), key=lambda pair: -pair[1])
-
-
-@pytest.fixture
-def stocked(ranking: Ranking, store: MemoryFeatures) -> Ranking:
-    """Ranking with a small catalogue in its cache and a user in the store."""
-    store.put(*ITEMS)
-    store.put_user(USER)
-    ranking.holds(len(ITEMS))
-    return ranking
-
-
-def assert_ranked(ranked: object, expected: list[tuple[str, float]]) -> None:
-    assert ranked.item_ids == [item_id for item_id, _ in expected]
-    np.testing.assert_allclose(ranked.scores, [score for _, score in expected], atol=1e-5)
+from services.model_registry import ModelRegistry
 
 
 def test_scores_are_the_models_and_best_come_first(stocked: Ranking, store: MemoryFeatures) -> None:
@@ -194,7 +127,7 @@ def test_equal_scores_keep_the_requests_order_and_top_k_cuts(stocked: Ranking, s
         ("u" * 129, "movies", ["i0"], "user_id"),
         ("a\nb", "movies", ["i0"], "user_id"),
         ("ann", "", ["i0"], "scenario"),
-        ("ann", "opera", ["i0"], "scenario"),
+        ("ann", "o" * 129, ["i0"], "scenario"),
         ("ann", "movies", [], "candidate_item_ids"),
         ("ann", "movies", [f"i{n}" for n in range(10_001)], "candidate_item_ids"),
         ("ann", "movies", ["i0", "i1", "i0"], "candidate_item_ids[2]"),
@@ -212,9 +145,9 @@ def test_bad_requests_are_refused_by_field(
     assert [name for name, _ in refused.value.violations] == [field]
 
 
-def test_an_unknown_scenario_is_answered_with_those_there_are(stocked: Ranking) -> None:
-    """The violation lists the configured scenarios."""
-    with pytest.raises(InvalidArgumentError, match="movies"):
+def test_a_scenario_that_nobody_configured_needs_a_general_network(stocked: Ranking) -> None:
+    """The error lists the configured scenarios, and says what to promote."""
+    with pytest.raises(FailedPreconditionError, match="are: add its file, or promote a version of kind unictr"):
         stocked.client.rank("ann", "opera", ["i0"])
 
 
@@ -281,7 +214,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(stocked: Ranking,
     whole = scorer.read_bytes()
     scorer.write_bytes(whole[:100])
     registry.promote(broken)
-    wait_until(lambda: stocked.active._failures > 0)
+    wait_until(lambda: stocked.active.failing() == [broken])
     assert stocked.client.rank("ann", "movies", ["i0"]).model_version == "1"
     scorer.write_bytes(whole)
     wait_until(lambda: stocked.active.current().manifest.version == broken)

@@ -1,10 +1,15 @@
-"""A real process of services.runtime.server: `python sample_process.py HOST:PORT`. Its service answers slowly."""
+"""A real process of services.runtime.server: `python sample_process.py HOST:PORT`. Its service answers slowly.
+
+A number after the address makes it so many processes; a third argument is an exit code with which each ends at start.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,6 +17,7 @@ import grpc
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from services.runtime.logs import configure_logs
 from services.runtime.server import ServerOptions, Service, serve
+from services.runtime.worker_processes import SupervisorPolicy, run_processes
 
 NAME = "loreline.knowledge.v1.KnowledgeService"
 STOPPING = threading.Event()
@@ -19,6 +25,10 @@ STOPPING = threading.Event()
 
 class SlowServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
     """A unary method that takes its time, and a stream that ends only when the process stops."""
+
+    def GetUserKnowledge(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Answer at once with the number of the process."""
+        return knowledge_pb2.GetUserKnowledgeResponse(knowledge=knowledge_pb2.Knowledge(text=str(os.getpid())))
 
     def GetItemKnowledge(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answer after a second."""
@@ -35,12 +45,19 @@ class SlowServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
 def main() -> None:
     """Serve until told to stop."""
     configure_logs("sample")
+    options = ServerOptions(sys.argv[1], workers=4, processes=int((sys.argv[2:] or ["1"])[0]))
+    run_processes(options, partial(_work, options), SupervisorPolicy(settled_seconds=1.0, first_pause_seconds=0.05))
+
+
+def _work(options: ServerOptions) -> None:
+    if sys.argv[3:]:
+        sys.exit(int(sys.argv[3]))
 
     def add(server: grpc.Server) -> None:
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(SlowServicer(), server)
 
     serve(
-        ServerOptions(sys.argv[1], workers=4),
+        options,
         [Service(NAME, add)],
         {"store": lambda: True},
         close=lambda: print("closed", flush=True),  # noqa: T201

@@ -12,10 +12,12 @@ from grpc_status import rpc_status
 
 from loreline.client import (
     ClientError,
+    DeadlineExceededError,
     FailedPreconditionError,
     InvalidArgumentError,
     KnowledgeClient,
     NotFoundError,
+    OverloadedError,
     ServiceUnavailableError,
 )
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
@@ -181,9 +183,9 @@ CLIENT_ERRORS = [
     InvalidArgumentError,
     NotFoundError,
     FailedPreconditionError,
+    OverloadedError,
     ServiceUnavailableError,
-    ServiceUnavailableError,
-    ServiceUnavailableError,
+    DeadlineExceededError,
     ClientError,
 ]
 
@@ -199,3 +201,5 @@ def test_clients_raise_the_class_of_the_status(
     assert type(failed.value) is kind
     assert failed.value.message == str(error)
     assert failed.value.violations == getattr(error, "violations", [])
+    assert failed.value.retry_after_seconds == getattr(error, "retry_after_seconds", None)
+    assert failed.value.reason == error.reason

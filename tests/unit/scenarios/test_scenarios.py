@@ -107,6 +107,16 @@ def test_prices_fall_into_bands_of_powers_of_two(price: Any, band: str) -> None:
     assert load_scenario("retail").field_values(item) == ["Acme", "Kitchen", band]
 
 
+def test_facts_and_threshold_may_be_left_out(write: Write) -> None:
+    """Then nothing is held against a text, and the process' threshold counts."""
+    write("plain", facts=...)
+    plain = load_scenario("plain")
+    assert (plain.facts, plain.minimum_agreement) == ({}, None)
+    write("strict", facts={"year": "made_in"}, minimum_agreement=1)
+    strict = load_scenario("strict")
+    assert (strict.facts, strict.minimum_agreement) == ({"year": "made_in"}, 1.0)
+
+
 def test_a_scenario_without_cluster_prompts_loads(write: Write) -> None:
     """Only collective knowledge needs them."""
     prompts = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["prompts"]
@@ -149,6 +159,11 @@ def test_ones_own_folder_comes_before_the_shipped_one(write: Write) -> None:
         ({"prompts": {}}, "item"),
         ({"rating": {"minimum": 5, "maximum": 1, "positive_above": 3}}, "rating"),
         ({"factors": "genre, mood"}, "factors"),
+        ({"facts": {"colour": "colour"}}, "facts: must be of year, director"),
+        ({"facts": ["year"]}, "facts: must name an attribute"),
+        ({"facts": {"year": 1994}}, "facts: must name an attribute"),
+        ({"minimum_agreement": 1.5}, "minimum_agreement: must be a number from 0 to 1"),
+        ({"minimum_agreement": "high"}, "minimum_agreement: must be a number from 0 to 1"),
     ],
 )
 def test_a_wrong_scenario_names_file_and_field(write: Write, changes: dict[str, Any], words: str) -> None:

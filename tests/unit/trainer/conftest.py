@@ -69,7 +69,7 @@ def knowledge_row(subject_id: str, topic: int) -> KnowledgeRow:
     """Knowledge whose vector points the way of the topic, with some noise of its own."""
     noise = np.random.default_rng(len(subject_id)).normal(0, 0.1, WIDTH)
     vector = (np.eye(WIDTH)[topic] + noise).astype(np.float32)
-    return KnowledgeRow(subject_id, sample_knowledge(f"About topic {topic}."), "test-encoder", vector)
+    return KnowledgeRow(subject_id, sample_knowledge(f"About topic {topic}.", f"topic-{topic}"), "test-encoder", vector)
 
 
 def _attributes(number: int) -> dict[str, object]:

@@ -48,11 +48,21 @@ def generic(folder: Path) -> DatasetSource:
     return DatasetSource((folder / "small.yaml",))
 
 
+def multi_domain(folder: Path) -> DatasetSource:
+    (folder / "items.csv").write_text(
+        "domain,item_id,title,brand,price,category,description\nToys,1,One,,,,\nBooks & Co,2,Two,Maker,2.5,A > B,Text\n"
+    )
+    rows = ["domain,user_id,item_id,rating,timestamp", "Toys,a,1,5,20", "Books & Co,a,2,1,10", "Toys,b,1,3,30"]
+    (folder / "interactions.csv").write_text("\n".join(rows))
+    return DatasetSource((folder,))
+
+
 SOURCES: dict[str, Callable[[Path], DatasetSource]] = {
     "movielens-100k": lambda _: DatasetSource(),
     "movielens-1m": movielens_1m,
     "amazon": amazon,
     "generic": generic,
+    "multi-domain": multi_domain,
 }
 
 
@@ -102,7 +112,7 @@ class TestDatasets:
             DATASETS[name](DatasetSource(source.paths, {"scenaro": "movies"}))
 
 
-@pytest.mark.parametrize("name", ["movielens-1m", "amazon", "generic"])
+@pytest.mark.parametrize("name", ["movielens-1m", "amazon", "generic", "multi-domain"])
 def test_a_dataset_that_is_not_fetched_needs_a_path(name: str) -> None:
     """The message says which."""
     with pytest.raises(InvalidDataset, match="--path: must"):
@@ -115,7 +125,7 @@ def test_a_dataset_that_is_fetched_takes_no_path(tmp_path: Path) -> None:
         DATASETS["movielens-100k"](DatasetSource((tmp_path,)))
 
 
-@pytest.mark.parametrize("name", ["amazon", "generic"])
+@pytest.mark.parametrize("name", ["amazon", "generic", "multi-domain"])
 def test_a_dataset_without_a_file_of_users_can_be_stored(name: str, tmp_path: Path) -> None:
     """Feast takes a row for every user, also for those of whom nothing is known."""
     folder = tmp_path / "data"

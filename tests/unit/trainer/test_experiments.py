@@ -10,7 +10,9 @@ from services.trainer.config import InvalidConfig, TrainingConfig, read_config
 from services.trainer.datasets import Dataset
 from services.trainer.evaluation import relative_improvement, sliced
 from services.trainer.experiments import Comparison, Experiment, varied
+from services.trainer.offline_store import AskedKnowledge
 from services.trainer.training import Watcher, gather
+from tests.unit.trainer.conftest import ITEMS, USERS
 
 SMALL = {"embedding_width": 8, "history_length": 8, "batch_size": 64, "epochs": 8, "learning_rate": 0.005}
 
@@ -40,6 +42,11 @@ def test_knowledge_that_tells_the_labels_is_a_significant_gain(comparison: Compa
     assert comparison.difference.low > 0
     assert comparison.difference.mean == pytest.approx(comparison.on["auc"] - comparison.off["auc"], abs=1e-5)
     assert comparison.off_deviation["auc"] > 0
+
+
+def test_a_comparison_tells_what_its_knowledge_cost_in_questions(comparison: Comparison) -> None:
+    """One for each different text asked for, however many subjects share it."""
+    assert comparison.knowledge == AskedKnowledge(llm_calls=2, subjects=USERS + ITEMS)
 
 
 def test_finished_trials_are_not_trained_again(

@@ -13,7 +13,17 @@ import onnxruntime
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from services.model_registry import SCORER_INPUTS, ModelRegistry
+from services.model_registry import (
+    GOLDEN_FILE,
+    SCORER_INPUTS,
+    SCORER_OUTPUT,
+    GoldenSet,
+    ModelRegistry,
+    blank_inputs,
+    verify_adaptor,
+    verify_scorer,
+)
+from services.model_registry.rerankers import RERANKER_FILE, RerankerRegistry
 from services.trainer.config import InvalidConfig, TrainingConfig, read_config
 from services.trainer.datasets import Dataset
 from services.trainer.evaluation import gauc
@@ -47,6 +57,88 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
 def report(dataset: Dataset, feature_directory: Path, registry: ModelRegistry, config: TrainingConfig) -> Report:
     """One run."""
     return train(dataset, feature_directory, registry, config)
+
+
+@pytest.fixture(scope="module")
+def listwise(config: TrainingConfig) -> TrainingConfig:
+    """PRM, as small as the version that it is bound to."""
+    sizes = ("embedding_width", "history_length", "learning_rate", "batch_size")
+    same = {name: getattr(config, name) for name in sizes}
+    return read_config("prm").model_copy(update={**same, "epochs": 6, "patience": 6})
+
+
+@pytest.fixture(scope="module")
+def bound(
+    report: Report,
+    dataset: Dataset,
+    feature_directory: Path,
+    registry: ModelRegistry,
+    listwise: TrainingConfig,
+) -> Report:
+    """One run, with the version active; it is inactive for the tests outside."""
+    pointer = registry.root / "active.json"
+    registry.promote(report.version)
+    found = train(dataset, feature_directory, registry, listwise)
+    pointer.unlink()
+    return found
+
+
+class TestBoundReranker:
+    """A re-ranker trained on the vectors of the version that is active."""
+
+    def test_it_orders_better_with_the_versions_vectors_than_without(self, bound: Report) -> None:
+        """What the frozen adaptor made of the knowledge tells what the lists' items are about."""
+        assert bound.knowledge_on["map@5"] > bound.knowledge_off["map@5"]
+        assert bound.knowledge_withheld["map@5"] < bound.knowledge_on["map@5"]
+
+    def test_it_is_registered_as_bound_to_the_version(
+        self, bound: Report, report: Report, registry: ModelRegistry
+    ) -> None:
+        """Beside the model versions, not among them; promoted by nobody."""
+        rerankers = RerankerRegistry(registry.root)
+        manifest = rerankers.manifest(bound.version)
+        assert (manifest.base_version, bound.base_version) == (report.version, report.version)
+        assert (manifest.reranker, manifest.metrics) == ("prm", bound.knowledge_on)
+        assert rerankers.active() is None
+        assert [version.backbone for version in registry.versions()] == ["din"]
+
+    def test_its_file_takes_the_versions_inputs(self, bound: Report, report: Report, registry: ModelRegistry) -> None:
+        """So ranking can apply it to what the scorer has scored, for lists of any length."""
+        path = RerankerRegistry(registry.root).folder(bound.version) / RERANKER_FILE
+        session = onnxruntime.InferenceSession(path)
+        for candidates in (2, 50):
+            scores = session.run([SCORER_OUTPUT], blank_inputs(registry.manifest(report.version), candidates))[0]
+            assert scores.shape == (1, candidates)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [({"embedding_width": 16}, "embedding_width: must be that of"), ({"history_length": 5}, "history_length")],
+    )
+    def test_sizes_other_than_the_versions_are_refused(
+        self,
+        bound: Report,
+        report: Report,
+        dataset: Dataset,
+        feature_directory: Path,
+        registry: ModelRegistry,
+        listwise: TrainingConfig,
+        change: dict[str, int],
+        words: str,
+    ) -> None:
+        """Before any training."""
+        registry.promote(report.version)
+        try:
+            with pytest.raises(InvalidConfig, match=words):
+                train(dataset, feature_directory, registry, listwise.model_copy(update=change))
+        finally:
+            (registry.root / "active.json").unlink()
+
+    def test_without_an_active_version_there_is_nothing_to_bind_it_to(
+        self, dataset: Dataset, feature_directory: Path, tmp_path: Path, listwise: TrainingConfig
+    ) -> None:
+        """The message says what to do."""
+        with pytest.raises(InvalidConfig, match="promote one first"):
+            train(dataset, feature_directory, ModelRegistry(tmp_path), listwise)
 
 
 def test_knowledge_that_tells_the_labels_raises_auc_and_gauc_and_lowers_logloss(report: Report) -> None:
@@ -83,8 +175,31 @@ def test_the_exported_halves_take_what_the_contract_says(report: Report, registr
     assert found == {name: kinds[dtype] for name, (dtype, _) in SCORER_INPUTS.items()}
     adaptor = onnxruntime.InferenceSession(folder / "adaptor.onnx")
     none, some = np.zeros((0, 16), dtype=np.float32), np.ones((3, 16), dtype=np.float32)
-    items, users = adaptor.run(None, {"item_knowledge": some, "user_knowledge": none})
+    items, users = adaptor.run(["item_augmented", "user_augmented"], {"item_knowledge": some, "user_knowledge": none})
     assert (items.shape, users.shape) == ((3, 8), (0, 8))
+
+
+def test_the_golden_set_holds_real_requests_that_the_exported_halves_answer(
+    report: Report, registry: ModelRegistry
+) -> None:
+    """With histories and knowledge; its hash is in the manifest, and both halves agree with the network."""
+    folder, manifest = registry.folder(report.version), registry.manifest(report.version)
+    golden = GoldenSet.read(folder)
+    assert golden is not None
+    assert GOLDEN_FILE in manifest.file_hashes
+    assert golden.scores.shape == (32, 20)
+    assert len(np.unique(golden.scores)) > 100
+    assert (golden.inputs["history_item_id"] > 0).any(axis=1).all()
+    assert golden.inputs["item_augmented"].any()
+    scorer, adaptor = (onnxruntime.InferenceSession(folder / f"{half}.onnx") for half in ("scorer", "adaptor"))
+    none = np.zeros((0, manifest.knowledge_dimension), dtype=np.float32)
+
+    def adapt(subject: str, vectors: np.ndarray) -> np.ndarray:
+        inputs = {f"{side}_knowledge": vectors if side == subject else none for side in ("item", "user")}
+        return adaptor.run([f"{subject}_augmented"], inputs)[0]
+
+    assert verify_scorer(lambda inputs: scorer.run(None, dict(inputs))[0], manifest, golden) is not None
+    assert verify_adaptor(adapt, manifest, golden) is not None
 
 
 def test_the_same_seed_gives_the_same_metrics(

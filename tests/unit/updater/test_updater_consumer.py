@@ -9,18 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from tenacity import wait_random_exponential
 
 from loreline.client import ServiceUnavailableError
 from loreline.client.catalog import item_upserted
 from services.scenarios import Item
+from services.updater.acknowledged_producer import AcknowledgedProducer
 from services.updater.consumer import StageConsumer
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import Event, PoisonEvent, decode
+from services.updater.metrics import UpdaterMetrics
 from services.updater.stages import Poisons
-from services.updater.topics import create_missing_topics
+from services.updater.topics import Topic, create_missing_topics
 
 
 @dataclass
@@ -34,7 +37,7 @@ class RecordingStage:
 
     def handle(self, events: Sequence[Event]) -> Poisons:
         """Record the ids of a batch that does not fail."""
-        ids = [event.item_id for event in events]
+        ids = [event.subject_id for event in events]
         self.fail(ids)
         self.handled += ids
         return {p: PoisonEvent("REFUSED", "no good") for p, item_id in enumerate(ids) if item_id in self.poison}
@@ -62,28 +65,27 @@ class Line:
         self.publish(*[(event.key, event.value) for event in events])
 
     @contextmanager
-    def consuming(self, stage: RecordingStage, owns_undecodable: bool = True) -> Iterator[None]:
+    def consuming(self, stage: RecordingStage) -> Iterator[None]:
         stopping = threading.Event()
-        dead_letters = DeadLetterTopic(self.bootstrap_servers, self.dead_letter_topic)
+        producer = AcknowledgedProducer(self.bootstrap_servers)
         consumer = StageConsumer(
-            consumer=self._member(),
             stage=stage,
             decode=lambda record: decode(record.key, record.value, dict(record.headers), 10_000),
-            dead_letters=dead_letters,
-            owns_undecodable=owns_undecodable,
+            dead_letters=DeadLetterTopic(producer, self.dead_letter_topic),
+            metrics=UpdaterMetrics(),
             batch_records=100,
+            linger_seconds=0.01,
             max_attempts=3,
             backoff=wait_random_exponential(0.01, 0.05),
-            stopping=stopping,
         )
-        thread = threading.Thread(target=consumer.run)
+        thread = threading.Thread(target=consumer.run, args=(self._member(consumer), stopping))
         thread.start()
         try:
             yield
         finally:
             stopping.set()
             thread.join(20)
-            dead_letters.close()
+            producer.close()
 
     def dead_letters(self, count: int) -> list[ConsumerRecord]:
         """All dead letters once `count` have come, or after 10 s; a second more is given to late doubles."""
@@ -99,24 +101,26 @@ class Line:
         reader.close()
         return found
 
-    def _member(self) -> KafkaConsumer:
-        return KafkaConsumer(
-            self.name,
+    def _member(self, listener: ConsumerRebalanceListener) -> KafkaConsumer:
+        member = KafkaConsumer(
             bootstrap_servers=self.bootstrap_servers,
             group_id=self.name,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
             session_timeout_ms=6000,
             heartbeat_interval_ms=1000,
             fetch_max_wait_ms=10,
         )
+        member.subscribe([self.name], listener=listener)
+        return member
 
 
 @pytest.fixture
 def line(broker: str, unique_name: str) -> Line:
     """An empty topic with its dead-letter topic."""
     line = Line(broker, unique_name)
-    create_missing_topics(broker, [line.name, line.dead_letter_topic], partitions=2)
+    create_missing_topics(broker, [Topic(name, 2) for name in (line.name, line.dead_letter_topic)])
     return line
 
 
@@ -226,18 +230,6 @@ def test_what_cannot_be_decoded_becomes_a_dead_letter_with_its_bytes_and_reason(
     assert headers["dead-letter-reason"] == b"UNPARSABLE"
     assert headers["dead-letter-topic"] == line.name.encode()
     assert b"CatalogEvent" in headers["dead-letter-detail"]
-
-
-def test_only_one_of_two_stages_buries_what_cannot_be_decoded(line: Line) -> None:
-    """The stage that does not own undecodable records passes them over."""
-    stage = RecordingStage()
-    line.publish((b"2", b"\xff\xfe rubbish"))
-    line.publish_items("3")
-
-    with line.consuming(stage, owns_undecodable=False):
-        wait_for(lambda: stage.handled == ["3"])
-
-    assert line.dead_letters(0) == []
 
 
 def test_an_item_that_the_stage_refuses_becomes_a_dead_letter(line: Line) -> None:

