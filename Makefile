@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest
+# two files of tests at a time: most of their time is spent waiting for processes
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos lint breaking test test-slow test-all triton demo compose-config clean
+.PHONY: help install protos settings-tables lint breaking test test-slow test-all triton demo compose-config clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 16
@@ -27,6 +28,9 @@ $(STAMP): pyproject.toml constraints.txt protos/generate.py $(shell find protos/
 
 protos: $(STAMP)  ## Generate the stubs anew after an edit of a contract
 	$(BIN)/python protos/generate.py
+
+settings-tables: $(STAMP)  ## Write the tables of docs/deploying.md anew after an edit of a settings class
+	$(BIN)/python -m docs.settings_tables
 
 lint: $(STAMP) breaking compose-config  ## Style, types, the import rule, contracts, container files
 	$(BIN)/ruff check .
