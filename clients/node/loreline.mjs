@@ -38,6 +38,8 @@ export class RankingError extends Error {
 export function openRanking(address) {
   return new RankingService(address, grpc.credentials.createInsecure(), {
     "grpc.service_config": SERVICE_CONFIG,
+    "grpc.initial_reconnect_backoff_ms": 100, // before a call's retries are used up
+    "grpc.max_reconnect_backoff_ms": 1000,
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_MS,
   });

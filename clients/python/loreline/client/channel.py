@@ -47,6 +47,7 @@ def channel_arguments(options: ClientOptions) -> list[tuple[str, str | int]]:
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.max_receive_message_length", 64 * MEBIBYTE),
         ("grpc.max_send_message_length", 16 * MEBIBYTE),
+        ("grpc.initial_reconnect_backoff_ms", 100),  # before a call's retries are used up
         ("grpc.max_reconnect_backoff_ms", 1000),  # a service that comes back is found again within a second
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_seconds * 1000)),
