@@ -47,7 +47,7 @@ def running_features(directory: Path) -> Iterator[FeaturesClient]:
         ledger,
         FeaturesMetrics(ledger),
     )
-    with _serving(parts) as address, FeaturesClient(address, timeout_seconds=20) as client:
+    with _serving(parts) as address, FeaturesClient(address, timeout_seconds=100) as client:
         yield client
         ledger.end_watches()
     ledger.close()
@@ -57,7 +57,7 @@ def running_features(directory: Path) -> Iterator[FeaturesClient]:
 def running_embedding(registry: ModelRegistry) -> Iterator[EmbeddingClient]:
     """A client of an embedding service that adapts only: it has no encoder."""
     parts = embedding_service(cast(Any, None), Adapter(registry))
-    with _serving(parts) as address, EmbeddingClient(address, timeout_seconds=20) as client:
+    with _serving(parts) as address, EmbeddingClient(address, timeout_seconds=100) as client:
         yield client
 
 

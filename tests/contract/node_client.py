@@ -53,7 +53,7 @@ class NodeClient:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `rank.mjs` to its end. Warnings are errors."""
         command = ["node", "--throw-deprecation", "rank.mjs", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=_environment(), capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=self.folder, env=_environment(), capture_output=True, text=True, timeout=240)
 
 
 def _require_node() -> None:

@@ -92,7 +92,7 @@ def test_a_request_of_a_stream_is_refused_in_its_place(addresses: Mapping[str, s
     """As Rank would refuse it; the stream itself ends well."""
     with RankingClient(addresses["ranking"]) as client:
         wrong = RankRequest(user_id="", scenario="", candidate_item_ids=["1"])
-        [(place, failure)] = client.rank_stream([wrong], timeout_seconds=20)
+        [(place, failure)] = client.rank_stream([wrong], timeout_seconds=100)
     assert place == 0
     assert isinstance(failure, ClientError)
     assert failure.code == "INVALID_ARGUMENT"

@@ -55,7 +55,7 @@ class Line:
             if pause_seconds:
                 time.sleep(pause_seconds)
         for position, future in enumerate(pending):
-            at = future.get(timeout=120)
+            at = future.get(timeout=240)
             self.sent[topic, at.partition, at.offset] = first + position
         producer.close()
 
@@ -151,7 +151,7 @@ def running_line(
             environment.setenv(f"LORELINE_{name}", value)
         processes = start_processes(settings, names, show=False)
         try:
-            with FeaturesClient(processes.address("features"), timeout_seconds=30) as features:
+            with FeaturesClient(processes.address("features"), timeout_seconds=100) as features:
                 yield Line(processes, features, processes.address("broker"), {})
         finally:
             list(processes.stop())

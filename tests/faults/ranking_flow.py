@@ -80,7 +80,7 @@ class Shop:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of a metric of the ranking process that have the labels."""
-        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=100) as response:
             families = list(text_string_to_metric_families(response.read().decode()))
         return sum(
             sample.value
@@ -119,8 +119,8 @@ def running_shop(home: Path, count: int = 60, **variables: str) -> Iterator[Shop
         processes = start_processes(settings, ("features", "ranking"), show=False)
         try:
             with (
-                FeaturesClient(processes.address("features"), timeout_seconds=20) as features,
-                RankingClient(processes.address("ranking"), timeout_seconds=20) as ranking,
+                FeaturesClient(processes.address("features"), timeout_seconds=100) as features,
+                RankingClient(processes.address("ranking"), timeout_seconds=100) as ranking,
             ):
                 shop = Shop(processes, registry, features, ranking, metrics_address)
                 for start in range(0, count, WRITES_AT_ONCE):

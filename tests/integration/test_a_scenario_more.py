@@ -121,7 +121,7 @@ def test_the_lines_of_the_docs_add_a_scenario_and_rank_it(shell: Shell) -> None:
     assert said.count("version 1 has no network for digital-music: its general one ranked") == 1
     assert "version 2 is active; it reads texts, with networks for gift-cards, magazines, digital-music" in said
     assert_files_stayed(ModelRegistry(shell.settings.model_registry))
-    with RankingClient(LocalProcesses(shell.settings).address("ranking"), timeout_seconds=30) as ranking:
+    with RankingClient(LocalProcesses(shell.settings).address("ranking"), timeout_seconds=100) as ranking:
         assert_routes(ranking)
 
 

@@ -100,7 +100,7 @@ def ranking(loreline: Command) -> Iterator[RankingClient]:
     processes = LocalProcesses(CliSettings(home=loreline.home, preferred_ports=False))
     try:
         _up(loreline, "features", "ranking")
-        with RankingClient(processes.address("ranking"), timeout_seconds=30) as client:
+        with RankingClient(processes.address("ranking"), timeout_seconds=100) as client:
             yield client
     finally:
         list(processes.stop())

@@ -56,7 +56,7 @@ def holds(condition: Callable[[], bool]) -> Callable[[], bool]:
 def test_an_interaction_is_in_the_history_that_ranking_reads(line: Line) -> None:
     """The user is not ranked by the cold-start path any more, and the history changes the scores."""
     candidates = [film.item_id for film in FILMS]
-    with RankingClient(line.processes.address("ranking"), timeout_seconds=10) as ranking:
+    with RankingClient(line.processes.address("ranking"), timeout_seconds=100) as ranking:
         wait_for(holds(lambda: len(ranking.rank("ann", "movies", candidates).item_ids) == 6), 30, "the films")
         before = ranking.rank("ann", "movies", candidates)
         send(line, "interactions", *watched("ann", 0, 1, 0))

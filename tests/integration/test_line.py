@@ -74,7 +74,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
         environment.setenv("LORELINE_UPDATER_SESSION_TIMEOUT_SECONDS", "6")
         processes = start_processes(settings, NAMES, show=False)
         ranking, features = (
-            kind(processes.address(name), timeout_seconds=10)
+            kind(processes.address(name), timeout_seconds=100)
             for kind, name in ((RankingClient, "ranking"), (FeaturesClient, "features"))
         )
         yield Line(settings, processes, ranking, features)
@@ -223,7 +223,7 @@ def _stamp_of_now() -> EventStamp:
     return EventStamp()
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -245,7 +245,7 @@ def _dead_letters(line: Line, group: str, wanted: int) -> dict[str, dict[str, st
         heartbeat_interval_ms=1500,
     )
     found: dict[str, dict[str, str]] = {}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while len(found) < wanted and time.monotonic() < deadline:
         for records in consumer.poll(timeout_ms=200).values():
             for record in records:
@@ -274,10 +274,10 @@ class _ranking_without_triton:  # noqa: N801
                 [sys.executable, "-m", "services.ranking"], env=self._environment, stdout=log, stderr=log
             )
         _wait_until(lambda: is_serving(self._address))
-        self._client = RankingClient(self._address, timeout_seconds=10)
+        self._client = RankingClient(self._address, timeout_seconds=100)
         return self._client
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
         self._process.terminate()
-        assert self._process.wait(20) == 0
+        assert self._process.wait(100) == 0

@@ -16,7 +16,7 @@ import yaml
 from services.ctr.rerankers import RERANKERS
 from services.model_registry import ModelRegistry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 BACKBONES = ("din", "dien", "dcn", "dcnv2", "deepfm", "xdeepfm", "autoint", "fibinet", "fignn")
 CONFIGS = Path(__file__).parents[2] / "services" / "trainer" / "configs"
 

@@ -69,7 +69,7 @@ class TestNetworks:
         scorer: Scorer = opener.open_networks(registry.manifest("1"), registry.folder("1"))[network]
         for count, tokens in ((1, 3), (32, 17), (5, 64)):
             inputs = sequences(count, tokens)
-            scored = scorer.score(inputs, timeout_seconds=5)
+            scored = scorer.score(inputs, timeout_seconds=100)
             assert scored.place == place
             np.testing.assert_allclose(scored.values, expected_logits(1, network, *inputs.values()), atol=1e-4)
         opener.close()

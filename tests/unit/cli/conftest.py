@@ -38,7 +38,7 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Featur
         FeaturesMetrics(ledger),
     )
     server = start_server(ServerOptions(address), [parts], health)
-    with FeaturesClient(address, timeout_seconds=10) as client:
+    with FeaturesClient(address, timeout_seconds=100) as client:
         yield client
     health.stop()
     server.stop(2).wait()

@@ -53,7 +53,7 @@ COMMANDS = [
 def loreline(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "services.cli", *arguments]
     environment = {"LORELINE_CLI_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200", **variables}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

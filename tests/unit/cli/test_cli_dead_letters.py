@@ -221,7 +221,7 @@ def test_discarded_letters_are_sent_nowhere_and_listed_no_more(box: Box) -> None
 def test_a_letter_that_cannot_be_sent_stays_open_and_ends_with_1(box: Box) -> None:
     """A record that another program put there, without saying where it came from."""
     producer = KafkaProducer(bootstrap_servers=box.broker)
-    producer.send(f"{box.name}-dead-letter", key=b"stray", value=b"?").get(timeout=10)
+    producer.send(f"{box.name}-dead-letter", key=b"stray", value=b"?").get(timeout=100)
     producer.close()
     box.bury("INVALID")
     done = box.loreline("dlq", "replay", "--everything", "--yes", "--json")
@@ -238,7 +238,7 @@ def test_a_resolution_of_a_topic_that_was_made_anew_hides_nothing(box: Box) -> N
     producer = KafkaProducer(bootstrap_servers=box.broker)
     note = b'{"action": "replayed", "time": "2020-01-01T00:00:00+00:00", "by": "me@here", "letter_time": "2019"}'
     for value in (b"no json", note):
-        producer.send(f"{box.name}-dead-letter-resolutions", key=b"0:0", value=value).get(timeout=10)
+        producer.send(f"{box.name}-dead-letter-resolutions", key=b"0:0", value=value).get(timeout=100)
     producer.close()
 
     assert box.listed() == ["INVALID"]

@@ -81,7 +81,7 @@ def elicit(home: Path, address: str, *arguments: str, **variables: str) -> subpr
     command = [sys.executable, "-m", "services.cli", "factors", "elicit", *arguments]
     addresses = {f"LORELINE_CLI_{name}_ADDRESS": address for name in ("KNOWLEDGE", "EMBEDDING")}
     environment = {"LORELINE_CLI_HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "200", **addresses, **variables}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class Archive:
         producer = KafkaProducer(bootstrap_servers=self.broker)
         sent = [producer.send(self.topic, key=key.encode(), value=value) for key, value in records]
         for future in sent:
-            future.get(timeout=30)
+            future.get(timeout=100)
         producer.close()
 
     def restore(self) -> Done:

@@ -60,7 +60,7 @@ def run(home: Path, address: str, *arguments: str) -> subprocess.CompletedProces
     """Run the command as its user does."""
     command = [sys.executable, "-m", "services.cli", "knowledge", "suspects", *arguments]
     environment = {"LORELINE_CLI_HOME": str(home), "LORELINE_CLI_KNOWLEDGE_ADDRESS": address, "COLUMNS": "160"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
 
 
 def test_suspects_are_shown_newest_first_with_reason_and_text(tmp_path: Path, address: str) -> None:

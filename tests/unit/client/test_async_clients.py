@@ -52,10 +52,10 @@ def test_both_kinds_of_client_have_the_same_methods(plain: type, awaited: type) 
 def test_calls_run_at_the_same_time() -> None:
     """Three that wait for each other at the server."""
     together = threading.Barrier(3)
-    with serve(RankingStub(before=lambda _: together.wait(20) and None)) as address:
+    with serve(RankingStub(before=lambda _: together.wait(100) and None)) as address:
 
         async def ask() -> list[Ranked]:
-            async with AsyncRankingClient(address, timeout_seconds=20) as client:
+            async with AsyncRankingClient(address, timeout_seconds=100) as client:
                 return await asyncio.gather(*(client.rank("1", "movies", ["1", str(n)]) for n in range(3)))
 
         assert sorted(ranked.item_ids[0] for ranked in asyncio.run(ask())) == ["0", "1", "2"]
@@ -79,7 +79,7 @@ def test_a_failed_call_raises_as_the_plain_client_does() -> None:
 def test_a_call_may_have_a_deadline_of_its_own_and_connections_are_used_in_turn() -> None:
     """As with the plain client."""
     release = threading.Event()
-    servicer = RankingStub(before=lambda number: release.wait(20) if number == 3 else None)
+    servicer = RankingStub(before=lambda number: release.wait(100) if number == 3 else None)
 
     async def ask(address: str) -> None:
         async with AsyncRankingClient(address, 10, ClientOptions(connections=2)) as client:
@@ -100,7 +100,7 @@ def test_a_cancelled_task_cancels_its_call() -> None:
 
     def before(_number: int) -> None:
         arrived.set()
-        release.wait(20)
+        release.wait(100)
 
     async def ask(address: str) -> None:
         async with AsyncRankingClient(address, 30) as client:
@@ -130,7 +130,7 @@ def test_lists_of_a_stream_come_while_requests_are_still_made() -> None:
             yield RankRequest("1", "movies", [])
 
         async with AsyncRankingClient(address) as client:
-            async for place, result in client.rank_stream(requests(), timeout_seconds=20):
+            async for place, result in client.rank_stream(requests(), timeout_seconds=100):
                 answers[place] = result
                 await answered.put(place)
 

@@ -44,7 +44,7 @@ def refuse(error: Exception) -> Callable[[int], None]:
 def test_every_call_has_a_deadline() -> None:
     """The client's, without saying anything."""
     release = threading.Event()
-    with serve(RankingStub(before=lambda _: release.wait(20))) as address:
+    with serve(RankingStub(before=lambda _: release.wait(100))) as address:
         with RankingClient(address, timeout_seconds=0.2) as client, pytest.raises(DeadlineExceededError):
             client.rank("1", "movies", ["1"])
         release.set()
@@ -53,10 +53,10 @@ def test_every_call_has_a_deadline() -> None:
 def test_one_call_may_have_another_deadline() -> None:
     """The client itself keeps its own, and the connection is the same."""
     servicer = RankingStub(before=lambda number: time.sleep(0.3) if number == 1 else None)
-    with serve(servicer) as address, RankingClient(address, timeout_seconds=10) as client:
+    with serve(servicer) as address, RankingClient(address, timeout_seconds=100) as client:
         with pytest.raises(DeadlineExceededError):
             client.with_timeout(0.1).rank("1", "movies", ["1"])
-        assert client.timeout_seconds == 10
+        assert client.timeout_seconds == 100
         assert client.rank("1", "movies", ["1"]).item_ids == ["1"]
     assert len(servicer.peers) == 1
 
@@ -93,10 +93,10 @@ def test_connections_are_used_in_turn() -> None:
 def test_calls_go_to_every_address_of_a_name_and_around_one_that_is_gone() -> None:
     """Round robin, as over the addresses that DNS gives for a name."""
     with serve(RankingStub("b")) as other:
-        with serve(RankingStub("a")) as one, RankingClient(f"ipv4:{one},{other}", timeout_seconds=5) as client:
+        with serve(RankingStub("a")) as one, RankingClient(f"ipv4:{one},{other}", timeout_seconds=100) as client:
             wait_until(lambda: served_by(client) == {"a", "b"})
             client.close()
-        with RankingClient(f"ipv4:{one},{other}", timeout_seconds=5) as client:
+        with RankingClient(f"ipv4:{one},{other}", timeout_seconds=100) as client:
             assert served_by(client) == {"b"}
 
 
@@ -107,7 +107,7 @@ def served_by(client: RankingClient) -> set[str]:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what happens in other threads or processes."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)

@@ -42,10 +42,10 @@ def ranks(request: pytest.FixtureRequest) -> Ranks:
 def test_the_second_request_answers_for_a_slow_first(ranks: Ranks) -> None:
     """It goes over another connection, and the first is cancelled."""
     release = threading.Event()
-    servicer = RankingStub(before=lambda number: release.wait(20) if number == 1 else None)
+    servicer = RankingStub(before=lambda number: release.wait(100) if number == 1 else None)
     with serve(servicer) as address:
         assert ranks(address) == "2"
-        assert servicer.cancelled.wait(10)
+        assert servicer.cancelled.wait(100)
         release.set()
     assert (servicer.calls, len(servicer.peers)) == (2, 2)
 
@@ -67,7 +67,7 @@ def test_a_slow_first_answers_when_the_second_fails(ranks: Ranks) -> None:
 
     def before(number: int) -> None:
         if number == 1:
-            assert second.wait(20)
+            assert second.wait(100)
         else:
             second.set()
             raise DependencyUnavailable("features", "away")
@@ -81,7 +81,7 @@ def test_both_refused_is_told(ranks: Ranks) -> None:
     both = threading.Barrier(2)
 
     def before(_number: int) -> None:
-        both.wait(20)
+        both.wait(100)
         raise InvalidRequest([("top_k", "must be less")])
 
     with serve(RankingStub(before=before)) as address, pytest.raises(InvalidArgumentError):

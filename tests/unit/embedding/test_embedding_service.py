@@ -155,7 +155,7 @@ def test_the_process_serves_its_metrics(tmp_path: Path) -> None:
                     time.sleep(0.1)
                 client.encode(["A film", "Another film"])
                 client.adapt("user", VECTORS, version)
-            with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as response:
+            with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=100) as response:
                 page = response.read().decode()
         finally:
             process.terminate()

@@ -93,7 +93,7 @@ def _serve(directory: Path, online_store: str) -> Iterator[Features]:
     items, users, metrics = ItemFeatures(store, ledger), UserFeatures(store, ledger), FeaturesMetrics(ledger)
     parts = service(items, users, Descriptions(store, ledger), ledger, metrics)
     server = start_server(ServerOptions(address), [parts], health)
-    client = FeaturesClient(address, timeout_seconds=10)
+    client = FeaturesClient(address, timeout_seconds=100)
     try:
         yield Features(client, address, directory, online_store, metrics.registry)
     finally:
@@ -105,7 +105,7 @@ def _serve(directory: Path, online_store: str) -> Iterator[Features]:
 
 
 def _wait_for_redis(port: int) -> None:
-    client, deadline = redis.Redis(port=port), time.monotonic() + 10
+    client, deadline = redis.Redis(port=port), time.monotonic() + 100
     while time.monotonic() < deadline:
         try:
             client.ping()

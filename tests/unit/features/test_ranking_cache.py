@@ -19,7 +19,7 @@ CATALOGUE = 1_500  # more than a page of the stream
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what happens in another thread."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)

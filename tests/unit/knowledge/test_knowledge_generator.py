@@ -104,16 +104,16 @@ def test_concurrent_requests_share_one_call(generator: Generate) -> None:
 
     def slow(_prompt: Prompt, _sample: int) -> Outcome:
         asked.set()
-        proceed.wait(10)
+        proceed.wait(100)
         return Completion(GOOD_TEXT)
 
     provider = ScriptedProvider(slow)
     knowledge = generator(provider)
     with ThreadPoolExecutor(6) as pool:
         runs = [pool.submit(lambda: list(knowledge.generate_for_items("movies", [item()]))) for _ in range(6)]
-        assert asked.wait(10)
+        assert asked.wait(100)
         proceed.set()
-        answers = [run.result(10)[0] for run in runs]
+        answers = [run.result(100)[0] for run in runs]
     assert len(provider.asked) == 1
     assert len({written(answer).provenance.created_time for answer in answers}) == 1
     assert sorted(answer.reused for answer in answers) == [False] + [True] * 5
@@ -129,7 +129,7 @@ def test_a_waiting_call_takes_over_what_another_gave_up(generator: Generate) -> 
         waiting = pool.submit(lambda: list(knowledge.generate_for_items("movies", [item("1", "First")])))
         threading.Event().wait(0.2)
         abandoned.close()
-        answers = waiting.result(10)
+        answers = waiting.result(100)
     assert written(answers[0]).text == GOOD_TEXT
     assert provider.asked == [("2", 0), ("1", 0)]
 

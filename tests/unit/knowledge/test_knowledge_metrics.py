@@ -96,7 +96,7 @@ def test_the_budget_left_is_told_at_each_scrape(tmp_path: Path, metrics: Knowled
     metrics.watch_budget(budget.names, budget.left)
     serve_metrics(metrics.registry, address)
     budget.settle(budget.reserve("movies", 100), 90)
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=100) as response:
         told = response.read().decode()
     assert 'loreline_knowledge_budget_left_tokens{scenario="movies"} 310.0' in told
     assert 'loreline_knowledge_budget_left_tokens{scenario="*"} 910.0' in told

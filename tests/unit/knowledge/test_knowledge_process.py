@@ -43,7 +43,7 @@ def start_process(tmp_path: Path) -> Iterator[StartProcess]:
 
 
 def _wait_until_live(address: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not is_serving(address, "liveness"):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "not live"
@@ -55,10 +55,10 @@ def test_the_process_serves_drains_and_keeps_its_answers(start_process: StartPro
     for reused in (False, True):
         address, process = start_process()
         assert all(is_serving(address, name) for name in ("readiness", "dependency/store", "dependency/provider"))
-        with KnowledgeClient(address, timeout_seconds=10) as client:
+        with KnowledgeClient(address, timeout_seconds=100) as client:
             assert next(client.generate_for_items("movies", [item()])).reused is reused
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(100) == 0
 
 
 def test_a_model_server_that_is_down_takes_readiness(start_process: StartProcess, stub: FaultStub) -> None:
@@ -83,7 +83,7 @@ def test_a_wrong_setting_ends_the_process_with_its_name(tmp_path: Path, variable
     given = {"LISTEN_ADDRESS": f"127.0.0.1:{free_port(0)}", "STORE_PATH": str(tmp_path / "knowledge.db")} | variables
     environment = os.environ | {f"LORELINE_KNOWLEDGE_{name}": value for name, value in given.items()}
     command = [sys.executable, "-m", "services.knowledge"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 2
     assert words in done.stderr
 
@@ -97,6 +97,6 @@ def test_a_silent_model_server_does_not_hold_the_drain(start_process: StartProce
         while not stub.calls["slow"]:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(25) == 0
+        assert process.wait(100) == 0
         with pytest.raises(ClientError):
-            asked.result(10)
+            asked.result(100)

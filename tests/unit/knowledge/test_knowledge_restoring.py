@@ -121,7 +121,7 @@ def test_a_bad_record_is_refused_by_the_name_of_its_field(
         pytest.raises(InvalidArgumentError) as refused,
         client_errors(),
     ):
-        knowledge_pb2_grpc.KnowledgeServiceStub(channel).RestoreKnowledge(request, timeout=10)
+        knowledge_pb2_grpc.KnowledgeServiceStub(channel).RestoreKnowledge(request, timeout=100)
     assert [name for name, _ in refused.value.violations] == [field]
     assert client.restore([record(subject_id="2")]) == 1
 

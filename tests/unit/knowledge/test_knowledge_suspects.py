@@ -152,5 +152,5 @@ def test_a_listing_out_of_its_limits_is_refused_by_the_name_of_its_field(
         pytest.raises(InvalidArgumentError) as refused,
         client_errors(),
     ):
-        list(knowledge_pb2_grpc.KnowledgeServiceStub(channel).ListSuspects(request, timeout=10))
+        list(knowledge_pb2_grpc.KnowledgeServiceStub(channel).ListSuspects(request, timeout=100))
     assert refused.value.violations[0][0] == field

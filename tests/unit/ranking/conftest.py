@@ -89,7 +89,7 @@ def embedding_client(registry: ModelRegistry) -> Iterator[EmbeddingClient]:
     address = f"127.0.0.1:{free_port(0)}"
     parts = embedding_service(cast("Encoder", None), Adapter(registry))
     server = start_server(ServerOptions(address, workers=2), [parts], HealthMonitor({}, []))
-    with EmbeddingClient(address, timeout_seconds=5) as client:
+    with EmbeddingClient(address, timeout_seconds=100) as client:
         yield client
     server.stop(0).wait()
 
@@ -148,7 +148,7 @@ def unpromoted(
     explainer = Explainer(reads, active, features_client, embedding_client)
     logic = Logic(ranker, streams, explainer, recommender, admission)
     server = start_server(ServerOptions(address, workers=16, admission=admission), [service(logic)], health)
-    with RankingClient(address, timeout_seconds=10) as client:
+    with RankingClient(address, timeout_seconds=100) as client:
         yield Ranking(client, cache, feed, active, ranker, streams, metrics.registry, address)
     shadow.stop()
     health.stop()

@@ -20,7 +20,7 @@ from services.ranking.ranker import Ranker
 from services.ranking.request_stream import RequestStreams
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 100) -> None:
     """Wait for what happens in another thread."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -115,7 +115,7 @@ def test_the_answer_says_which_network_ranked_and_times_stand_in_trailing_metada
     """As `name=value` joined by commas."""
     stub = stocked.client.stub
     request = ranking_pb2.RankRequest(user_id="ann", scenario="movies", candidate_item_ids=["i0"])
-    response, call = stub.Rank.with_call(request, timeout=5)
+    response, call = stub.Rank.with_call(request, timeout=100)
     assert response.scenario_route == ranking_pb2.SCENARIO_ROUTE_KNOWN
     text = dict(call.trailing_metadata())["loreline-timings-ms"]
     stages = {name: float(value) for name, value in (part.split("=") for part in text.split(","))}

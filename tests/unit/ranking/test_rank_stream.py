@@ -44,7 +44,7 @@ def test_a_request_that_fails_says_why_and_the_stream_goes_on(stocked: Ranking) 
 def test_a_message_without_a_request_is_refused(stocked: Ranking) -> None:
     """Its id comes back."""
     stub = stocked.client.stub
-    answer = next(stub.RankStream(iter([ranking_pb2.RankStreamRequest(id=7)]), timeout=5))
+    answer = next(stub.RankStream(iter([ranking_pb2.RankStreamRequest(id=7)]), timeout=100))
     assert (answer.id, answer.failure.violations[0].field) == (7, "request")
 
 
@@ -54,7 +54,7 @@ def test_answers_come_while_requests_are_still_to_come(stocked: Ranking) -> None
 
     def requests() -> Iterator[RankRequest]:
         yield asked("ann", "i0")
-        assert answered.wait(10)
+        assert answered.wait(100)
         yield asked("ann", "i1")
 
     seen = []
@@ -75,7 +75,7 @@ def test_the_streams_deadline_ends_it(stocked: Ranking) -> None:
 
     def requests() -> Iterator[RankRequest]:
         yield asked("ann", "i0")
-        release.wait(10)
+        release.wait(100)
 
     with pytest.raises(ServiceUnavailableError, match="DEADLINE_EXCEEDED"):
         list(stocked.client.rank_stream(requests(), timeout_seconds=0.3))
@@ -89,7 +89,7 @@ def test_a_process_that_stops_answers_what_it_has_read_and_says_so(stocked: Rank
 
     def requests() -> Iterator[RankRequest]:
         yield asked("ann", "i0")
-        release.wait(10)
+        release.wait(100)
 
     stream = stocked.client.rank_stream(requests())
     assert_ranked(next(stream)[1], best_first(["i0"], USER))
@@ -123,7 +123,7 @@ class TestBounds:
 
         def answer(number: int, _: float) -> int:
             if number == 0:
-                release.wait(10)
+                release.wait(100)
             return number
 
         with RequestStreams(pool, at_once=4).open(iter(range(4)), answer) as stream:
@@ -138,7 +138,7 @@ class TestBounds:
 
         def answer(number: int, _: float) -> int:
             begun.append(number)
-            release.wait(10)
+            release.wait(100)
             return number
 
         with ThreadPoolExecutor(1) as pool, RequestStreams(pool, at_once=8).open(iter(range(8)), answer) as stream:

@@ -257,4 +257,4 @@ def test_the_process_becomes_ready_ranks_and_ends(
         with RankingClient(unused_address) as client:
             assert_ranked(client.rank("x", "movies", ["i0", "i1"]), best_first(["i0", "i1"], PackedUser("x")))
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(100) == 0

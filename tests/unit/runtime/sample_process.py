@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -26,19 +27,25 @@ STOPPING = threading.Event()
 class SlowServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
     """A unary method that takes its time, and a stream that ends only when the process stops."""
 
+    def __init__(self) -> None:
+        self._slow_calls = 0
+
     def GetUserKnowledge(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Answer at once with the number of the process."""
-        return knowledge_pb2.GetUserKnowledgeResponse(knowledge=knowledge_pb2.Knowledge(text=str(os.getpid())))
+        """Answer at once: to the user "slow calls" how many have arrived, to all others the number of the process."""
+        number = self._slow_calls if request.user_id == "slow calls" else os.getpid()
+        return knowledge_pb2.GetUserKnowledgeResponse(knowledge=knowledge_pb2.Knowledge(text=str(number)))
 
     def GetItemKnowledge(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Answer after a second."""
-        threading.Event().wait(1)
+        """Answer half a second after the process was told to stop."""
+        self._slow_calls += 1
+        STOPPING.wait(60)
+        time.sleep(0.5)
         return knowledge_pb2.GetItemKnowledgeResponse(knowledge=knowledge_pb2.Knowledge(text="done"))
 
     def GenerateItemKnowledge(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """One answer at once, the last when the process stops."""
         yield knowledge_pb2.GenerateItemKnowledgeResponse(item_id="first")
-        STOPPING.wait(30)
+        STOPPING.wait(100)
         yield knowledge_pb2.GenerateItemKnowledgeResponse(item_id="last")
 
 

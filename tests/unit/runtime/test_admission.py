@@ -34,16 +34,21 @@ class Calls:
     def begin(self, name: str, seconds_left: float | None = None, active: bool = True) -> Future[float]:
         """Begin a call, and return once it works, waits or was refused."""
         self.release[name] = threading.Event()
-        before = (self.admission.running, self.admission.waiting)
+        waiting = self.admission.waiting
         future = self.pool.submit(self._run, name, seconds_left, active)
-        while not future.done() and (self.admission.running, self.admission.waiting) == before:
+        while not (future.done() or name in self.order or self.admission.waiting > waiting):
             time.sleep(0.001)
         return future
+
+    def wait_until_so_many_worked(self, number: int) -> None:
+        """Return once so many calls have had their turn."""
+        while len(self.order) < number:
+            time.sleep(0.001)
 
     def _run(self, name: str, seconds_left: float | None, active: bool) -> float:
         with self.admission.turn(seconds_left, lambda: active) as waited:
             self.order.append(name)
-            assert self.release[name].wait(10)
+            assert self.release[name].wait(60)
             return waited
 
 
@@ -65,9 +70,10 @@ def test_so_many_work_and_the_others_wait_in_order(calls: Calls) -> None:
     """A turn passes on to who has waited longest; the wait is told."""
     futures = [calls.begin(name) for name in "abcd"]
     assert (calls.order, calls.admission.running, calls.admission.waiting) == (["a", "b"], 2, 2)
-    for name in "abcd":
+    for number, name in enumerate("abcd"):
         calls.release[name].set()
-        futures["abcd".index(name)].result()
+        futures[number].result()
+        calls.wait_until_so_many_worked(min(number + 3, 4))
     assert calls.order == list("abcd")
     assert futures[0].result() == 0
     assert futures[3].result() > 0
@@ -147,7 +153,7 @@ class Slow(knowledge_pb2_grpc.KnowledgeServiceServicer):
     def GetItemKnowledge(self, request, context):
         self.waited.append(waited_seconds())
         self.begun.release()
-        assert self.release.wait(10)
+        assert self.release.wait(60)
         return knowledge_pb2.GetItemKnowledgeResponse()
 
 
@@ -161,10 +167,10 @@ def test_a_server_refuses_with_retry_info_and_still_tells_its_health() -> None:
     with grpc.insecure_channel(address) as channel:
         stub = knowledge_pb2_grpc.KnowledgeServiceStub(channel)
         request = knowledge_pb2.GetItemKnowledgeRequest()
-        first = stub.GetItemKnowledge.future(request, timeout=20)
-        assert slow.begun.acquire(timeout=10)
+        first = stub.GetItemKnowledge.future(request, timeout=240)
+        assert slow.begun.acquire(timeout=240)
         with pytest.raises(grpc.RpcError) as refused:
-            stub.GetItemKnowledge(request, timeout=20)
+            stub.GetItemKnowledge(request, timeout=240)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         details = {any_detail.TypeName(): any_detail for any_detail in rpc_status.from_call(refused.value).details}
         retry = error_details_pb2.RetryInfo()

@@ -99,7 +99,7 @@ def failure(call: Callable[[], object]) -> grpc.RpcError:
 
 def unary(stub: Any) -> grpc.RpcError:
     """The error of the unary method."""
-    return failure(lambda: stub.GetItemKnowledge(knowledge_pb2.GetItemKnowledgeRequest(), timeout=10))
+    return failure(lambda: stub.GetItemKnowledge(knowledge_pb2.GetItemKnowledgeRequest(), timeout=100))
 
 
 def details(error: grpc.RpcError, kind: Any) -> Any:
@@ -130,7 +130,7 @@ def test_a_stream_ends_with_the_same_status(
 ) -> None:
     """What was sent before the error arrives."""
     servicer.error = error
-    stream = stub.GenerateItemKnowledge(knowledge_pb2.GenerateItemKnowledgeRequest(), timeout=10)
+    stream = stub.GenerateItemKnowledge(knowledge_pb2.GenerateItemKnowledgeRequest(), timeout=100)
     assert next(stream).item_id == "first"
     failed = failure(lambda: next(stream))
     assert failed.code().name == status
@@ -168,7 +168,7 @@ def test_an_unexpected_error_shows_an_id_and_no_words(
 
 def test_a_status_that_a_method_set_itself_stays(stub: Any) -> None:
     """An abort is not wrapped again."""
-    failed = failure(lambda: stub.GetUserKnowledge(knowledge_pb2.GetUserKnowledgeRequest(), timeout=10))
+    failed = failure(lambda: stub.GetUserKnowledge(knowledge_pb2.GetUserKnowledgeRequest(), timeout=100))
     assert (failed.code().name, failed.details()) == ("ALREADY_EXISTS", "its own status")
 
 
@@ -176,7 +176,7 @@ def test_an_unknown_method_is_unimplemented(address: str) -> None:
     """The interceptor passes on what does not exist."""
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(f"/{NAME}/Nonsense")
-        assert failure(lambda: call(b"", timeout=10)).code().name == "UNIMPLEMENTED"
+        assert failure(lambda: call(b"", timeout=100)).code().name == "UNIMPLEMENTED"
 
 
 CLIENT_ERRORS = [
@@ -196,7 +196,7 @@ def test_clients_raise_the_class_of_the_status(
 ) -> None:
     """With code, message and violations as plain values."""
     servicer.error = error
-    with KnowledgeClient(address, timeout_seconds=10) as client, pytest.raises(ClientError) as failed:
+    with KnowledgeClient(address, timeout_seconds=100) as client, pytest.raises(ClientError) as failed:
         client.item_knowledge("1")
     assert type(failed.value) is kind
     assert failed.value.message == str(error)

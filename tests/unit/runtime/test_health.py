@@ -58,7 +58,7 @@ def wait_for(address: str, service: str, status: int) -> None:
     """Follow a health service name until it has a status."""
     with grpc.insecure_channel(address) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
-        for response in health_pb2_grpc.HealthStub(channel).Watch(request, timeout=10):
+        for response in health_pb2_grpc.HealthStub(channel).Watch(request, timeout=100):
             if response.status == status:
                 return
     pytest.fail(f"{service} never had status {status}")
@@ -110,6 +110,6 @@ def test_reflection_lists_the_services(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
-        response = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=10)))
+        response = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=100)))
     names = {service.name for service in response.list_services_response.service}
     assert {NAME, "grpc.health.v1.Health"} <= names

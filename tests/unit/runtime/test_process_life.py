@@ -28,7 +28,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A process that is expected to end by itself."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LORELINE_")}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=clean | variables, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=clean | variables, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture
@@ -41,25 +41,33 @@ def process(address: str) -> Iterator[subprocess.Popen[str]]:
     """The sample process, ready."""
     command = [sys.executable, str(SAMPLE), address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
-        _wait_until_ready(address, started)
-        yield started
-        if started.poll() is None:
+        try:
+            _wait_until_ready(address, started)
+            yield started
+        finally:
             started.kill()
 
 
 def _wait_until_ready(address: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not is_serving(address):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "not ready"
         time.sleep(0.05)
 
 
+def _wait_until_it_works_on_a_call(stub: knowledge_pb2_grpc.KnowledgeServiceStub) -> None:
+    asked, deadline = knowledge_pb2.GetUserKnowledgeRequest(user_id="slow calls"), time.monotonic() + 120
+    while stub.GetUserKnowledge(asked, timeout=240).knowledge.text == "0":
+        assert time.monotonic() < deadline, "the call did not arrive"
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_ends_with_0(process: subprocess.Popen[str], number: signal.Signals) -> None:
     """Resources are closed, and every log line is JSON with the process's name."""
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=240)
     assert process.returncode == 0
     assert output == "closed\n"
     lines = [json.loads(line) for line in errors.splitlines()]
@@ -71,14 +79,14 @@ def test_a_drain_finishes_running_calls_and_ends_streams(process: subprocess.Pop
     """A call that came before the signal gets its answer; an endless stream is told to stop."""
     with grpc.insecure_channel(address) as channel, ThreadPoolExecutor(1) as pool:
         stub = knowledge_pb2_grpc.KnowledgeServiceStub(channel)
-        stream = stub.GenerateItemKnowledge(knowledge_pb2.GenerateItemKnowledgeRequest(), timeout=30)
+        stream = stub.GenerateItemKnowledge(knowledge_pb2.GenerateItemKnowledgeRequest(), timeout=240)
         assert next(stream).item_id == "first"
-        running = pool.submit(stub.GetItemKnowledge, knowledge_pb2.GetItemKnowledgeRequest(), timeout=30)
-        time.sleep(0.3)  # the call must have arrived
+        running = pool.submit(stub.GetItemKnowledge, knowledge_pb2.GetItemKnowledgeRequest(), timeout=240)
+        _wait_until_it_works_on_a_call(stub)
         process.send_signal(signal.SIGTERM)
         assert [response.item_id for response in stream] == ["last"]
         assert running.result().knowledge.text == "done"
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
 
 
 def test_a_taken_port_stops_the_start(process: subprocess.Popen[str], address: str) -> None:

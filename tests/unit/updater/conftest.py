@@ -26,7 +26,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeaturesClien
         subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log) as process,
     ):
         _wait_until_serving(address, process)
-        with FeaturesClient(address, timeout_seconds=10) as client:
+        with FeaturesClient(address, timeout_seconds=100) as client:
             yield client
         process.terminate()
 

@@ -76,7 +76,7 @@ class Line:
         """Returns the partition of each."""
         producer = KafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all")
         sent = [producer.send(self.name, key=key, value=value) for key, value in records]
-        partitions = [future.get(timeout=10).partition for future in sent]
+        partitions = [future.get(timeout=100).partition for future in sent]
         producer.close()
         return partitions
 
@@ -112,7 +112,7 @@ class Line:
             yield metrics
         finally:
             stopping.set()
-            thread.join(20)
+            thread.join(100)
             producer.close()
             assert not thread.is_alive()
 
@@ -155,7 +155,7 @@ def line(broker: str, unique_name: str) -> Line:
     return line
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 40) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 100) -> None:
     """Wait until the condition holds; fails the test when it does not."""
     end = time.monotonic() + seconds
     while not condition():
@@ -178,7 +178,7 @@ def test_what_is_most_wanted_comes_first(line: Line) -> None:
     go = threading.Event()
 
     def slowly(_: str) -> Outcome:
-        go.wait(30)
+        go.wait(100)
         return None
 
     enrichment = RecordingEnrichment(slowly)
@@ -197,7 +197,7 @@ def test_a_full_queue_stops_the_reading_and_loses_nothing(line: Line) -> None:
     go = threading.Event()
 
     def slowly(_: str) -> Outcome:
-        go.wait(30)
+        go.wait(100)
         return None
 
     enrichment = RecordingEnrichment(slowly)
@@ -304,7 +304,7 @@ def test_an_item_that_was_deleted_since_is_not_asked_about(line: Line) -> None:
     go = threading.Event()
 
     def slowly(_: str) -> Outcome:
-        go.wait(30)
+        go.wait(100)
         return None
 
     enrichment = RecordingEnrichment(slowly)
@@ -351,7 +351,7 @@ def test_a_member_leaves_though_a_language_model_is_still_writing(line: Line) ->
     go = threading.Event()
 
     def slowly(_: str) -> Outcome:
-        go.wait(30)
+        go.wait(100)
         return None
 
     line.publish_items(1)

@@ -27,7 +27,7 @@ def follower(broker: str, unique_name: str) -> Iterator[KafkaConsumer]:
     create_missing_topics(broker, [Topic(unique_name, 2)])
     producer = KafkaProducer(bootstrap_servers=broker, acks="all")
     for number in range(6):
-        producer.send(unique_name, key=b"k", value=b"v", partition=number % 2).get(timeout=10)
+        producer.send(unique_name, key=b"k", value=b"v", partition=number % 2).get(timeout=100)
     producer.close()
     consumer = KafkaConsumer(bootstrap_servers=broker, group_id=None, auto_offset_reset="earliest")
     consumer.assign([TopicPartition(unique_name, number) for number in range(2)])

@@ -57,7 +57,7 @@ class Line:
     def publish(self, *records: tuple[bytes, bytes]) -> None:
         producer = KafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all")
         for sent in [producer.send(self.name, key=key, value=value) for key, value in records]:
-            sent.get(timeout=10)
+            sent.get(timeout=100)
         producer.close()
 
     def publish_items(self, *item_ids: str) -> None:
@@ -84,16 +84,16 @@ class Line:
             yield
         finally:
             stopping.set()
-            thread.join(20)
+            thread.join(100)
             producer.close()
 
     def dead_letters(self, count: int) -> list[ConsumerRecord]:
-        """All dead letters once `count` have come, or after 10 s; a second more is given to late doubles."""
+        """All dead letters once `count` have come, or after 100 s; a second more is given to late doubles."""
         reader = KafkaConsumer(
             self.dead_letter_topic, bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
         )
         found: list[ConsumerRecord] = []
-        end = time.monotonic() + 10
+        end = time.monotonic() + 100
         while time.monotonic() < end:
             found += [record for part in reader.poll(timeout_ms=200).values() for record in part]
             if len(found) >= count:
@@ -124,7 +124,7 @@ def line(broker: str, unique_name: str) -> Line:
     return line
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 100) -> None:
     """Wait until the condition holds; fails the test when it does not."""
     end = time.monotonic() + seconds
     while not condition():

@@ -159,7 +159,7 @@ def test_a_waiting_worker_is_woken_by_work_and_by_the_end() -> None:
     while not taken and queue:
         pass
     queue.close()
-    worker.join(30)
+    worker.join(100)
     assert [ids(works) for works in taken] == [["a"], []]
 
 
