@@ -63,9 +63,10 @@ class Delete:
 
 @dataclass(frozen=True)
 class Logged:
-    """A user acted on an item."""
+    """A user acted on an item. `since` is the oldest interaction that this one is handled for, if not itself."""
 
     interaction: Interaction
+    since: Stamp | None = None
 
     @property
     def stamp(self) -> Stamp:

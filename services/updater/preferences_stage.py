@@ -11,7 +11,7 @@ import structlog
 
 from loreline.client import FeaturesClient, KnowledgeVectors, NotFoundError, Stamp, UserDescription
 from services.scenarios import UserHistory
-from services.updater.events import Event, Requested
+from services.updater.events import Event, Logged, Requested
 from services.updater.knowledge_pipeline import KnowledgePipeline, Question
 from services.updater.metrics import UpdaterMetrics
 from services.updater.outcomes import Later, Outcome, Passed
@@ -118,7 +118,9 @@ def _holds(newest: Stamp, event: Event) -> bool:
 
 
 def _is_answered(user: UserDescription, event: Event) -> bool:
-    return user.knowledge_event is not None and _order(user.knowledge_event) >= _order(event.stamp)
+    """Whether the preferences answer this event, or one that it is handled for too: that one may not be told yet."""
+    since = (isinstance(event, Logged) and event.since) or event.stamp
+    return user.knowledge_event is not None and _order(user.knowledge_event) >= _order(since)
 
 
 def _order(stamp: Stamp) -> tuple[float, str]:

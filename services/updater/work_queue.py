@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from services.updater.events import Event, Requested
+from loreline.client import Stamp
+from services.updater.events import Event, Logged, Requested
 
 Priority = tuple[float, float]  # popularity, newness; the greater comes first
 
@@ -33,6 +34,8 @@ class Work:
 class WorkQueue:
     """A priority queue of at most `capacity` works, one an item or user. Safe to share between threads.
 
+    An interaction that is handed out says since when it stands for others of its user that came meanwhile.
+
     Work of one scenario can be held back without holding back another's. Work that failed before is handed out alone,
     so that it cannot fail others again.
     """
@@ -41,6 +44,7 @@ class WorkQueue:
         self._capacity, self._clock, self._numbers = capacity, clock, itertools.count()
         self._changed = threading.Condition()
         self._works: dict[str, Work] = {}  # by the id of the item or user
+        self._since: dict[str, Stamp] = {}  # the oldest event that each work stands for
         self._ready: dict[str, list[tuple[float, float, int, Work]]] = {}  # a heap a scenario
         self._delayed: list[tuple[float, int, Work]] = []
         self._held_until: dict[str, float] = {}
@@ -81,6 +85,7 @@ class WorkQueue:
         """Take out works that somebody else will do."""
         with self._changed:
             self._works = {subject: work for subject, work in self._works.items() if not is_discarded(work)}
+            self._since = {subject: stamp for subject, stamp in self._since.items() if subject in self._works}
 
     def hold(self, scenario: str, seconds: float) -> None:
         """Hand out no work of a scenario for so long."""
@@ -107,6 +112,8 @@ class WorkQueue:
 
     def _put(self, work: Work, due: float | None = None) -> Work | None:
         waiting = self._works.get(work.event.subject_id)
+        oldest = _since(work.event)
+        self._since[work.event.subject_id] = min(self._since.get(work.event.subject_id, oldest), oldest, key=_order)
         if waiting is not None and _precedence(waiting.event) > _precedence(work.event):
             return work
         self._works[work.event.subject_id] = work
@@ -137,10 +144,17 @@ class WorkQueue:
             if batch and top.attempts:
                 break
             heapq.heappop(heap)
-            batch.append(self._works.pop(top.event.subject_id))
+            batch.append(self._take_out(top))
             if top.attempts:
                 break
         return batch
+
+    def _take_out(self, work: Work) -> Work:
+        del self._works[work.event.subject_id]
+        since = self._since.pop(work.event.subject_id)
+        if not isinstance(work.event, Logged) or since == _since(work.event):
+            return work
+        return replace(work, event=replace(work.event, since=since))
 
     def _top(self, heap: list[tuple[float, float, int, Work]]) -> Work | None:
         """The best work that still waits; entries whose work was replaced or taken out are dropped on the way."""
@@ -163,4 +177,12 @@ class WorkQueue:
 
 def _precedence(event: Event) -> tuple[bool, float, str]:
     """Which of two events of one subject is kept: a request, since no other event says the same; else the newer."""
-    return isinstance(event, Requested), event.stamp.event_time.timestamp(), event.stamp.event_id
+    return isinstance(event, Requested), *_order(event.stamp)
+
+
+def _since(event: Event) -> Stamp:
+    return (isinstance(event, Logged) and event.since) or event.stamp
+
+
+def _order(stamp: Stamp) -> tuple[float, str]:
+    return stamp.event_time.timestamp(), stamp.event_id

@@ -88,6 +88,29 @@ def test_preferences_that_were_stored_and_not_told_are_told_when_the_event_comes
     assert len(asked_about(parts)) == 1
 
 
+def test_preferences_that_were_not_told_are_told_when_a_newer_interaction_stands_for_the_one_they_answer(
+    stage: PreferencesStage, parts: Parts, watch: Watch, unique_name: str
+) -> None:
+    """After a restart both are read again, and only the newer is handled."""
+    answered = watch(unique_name, 5)
+    parts.producer.broken = KafkaTimeoutError("no broker")
+    with pytest.raises(KafkaTimeoutError):
+        stage.enrich([answered])
+    parts.producer.broken = None
+    newer = replace(watch(unique_name, 6), since=answered.stamp)
+    assert stage.enrich([newer]) == [Passed("NOT_DUE")]
+    assert parts.producer.knowledge == {f"user/{unique_name}": f"Of {unique_name}."}
+
+
+def test_an_interaction_that_comes_after_the_preferences_tells_nothing_again(
+    stage: PreferencesStage, parts: Parts, watch: Watch, unique_name: str
+) -> None:
+    """Else every interaction would write both topics."""
+    stage.enrich([watch(unique_name, 5)])
+    assert stage.enrich([watch(unique_name, 6)]) == [Passed("NOT_DUE")]
+    assert len(parts.producer.on("enriched")) == 1
+
+
 def test_a_user_with_too_few_is_passed_over_without_a_call(
     stage: PreferencesStage, parts: Parts, watch: Watch, unique_name: str
 ) -> None:

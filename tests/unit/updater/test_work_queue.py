@@ -50,8 +50,12 @@ def work(item: str, second: int = 0, popularity: float = 0.0, scenario: str = "m
 
 def interaction(user: str, second: int) -> Work:
     """An interaction of a user, so many seconds after the first event."""
-    logged = Logged(Interaction(stamp(user, second), user, "film", "movies"))
-    return Work(logged, Record(second), (0, 0))
+    return Work(watched(user, second), Record(second), (0, 0))
+
+
+def watched(user: str, second: int) -> Logged:
+    """The event of it."""
+    return Logged(Interaction(stamp(user, second), user, "film", "movies"))
 
 
 def ids(works: Sequence[Work]) -> list[str]:
@@ -129,6 +133,20 @@ def test_a_request_is_never_replaced_by_an_interaction() -> None:
     assert queue.put([last]) == [last]
     assert queue.put([again]) == [asked]
     assert queue.take(5, 0) == [again]
+
+
+def test_an_interaction_says_since_when_it_stands_for_others() -> None:
+    """Whichever came first; also after it was handed out and put back, and never for those before a hand-out."""
+    queue = WorkQueue(10)
+    queue.put([interaction("u", second) for second in (3, 5, 2)])
+    [taken] = queue.take(5, 0)
+    assert taken.event == Logged(watched("u", 5).interaction, since=stamp("u", 2))
+    queue.put([interaction("u", 9)])
+    queue.put_back([taken], 0.0)
+    [again] = queue.take(5, 0)
+    assert again.event == Logged(watched("u", 9).interaction, since=stamp("u", 2))
+    queue.put([interaction("u", 10)])
+    assert [work.event for work in queue.take(5, 0)] == [watched("u", 10)]
 
 
 def test_discarded_work_is_not_handed_out() -> None:
