@@ -29,10 +29,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from benchmarks.machine import describe_machine
 from services.cli.settings import CliSettings
-from services.cli.training_steps import loaded_dataset
+from services.cli.training.datasets import loaded_dataset
 from services.scenarios import load_scenario
-from services.trainer.datasets import Dataset
-from services.trainer.offline_store import StoredVectors, preference_count, stored_vectors
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.interaction_log import told_count
+from services.trainer.data.knowledge_rows import StoredVectors
+from services.trainer.data.offline_store import stored_vectors
 
 Matrix = npt.NDArray[np.float64]
 RECENT = 10
@@ -66,7 +68,7 @@ def _first_and_rest(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     log["positive"] = log["rating"] > load_scenario(dataset.scenario).positive_above
     place = log.groupby("user_id", sort=False).cumcount()
     length = log.groupby("user_id", sort=False)["item_id"].transform("size")
-    first = place < length.map(preference_count)
+    first = place < length.map(told_count)
     return log[first], log[~first]
 
 

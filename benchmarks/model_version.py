@@ -8,9 +8,9 @@ from pathlib import Path
 
 from services.model_registry import Manifest, ModelRegistry, Vocabulary
 from services.scenarios import load_scenario
-from services.trainer.config import read_config
-from services.trainer.export import export
-from services.trainer.networks import build_knowledge_augmented
+from services.trainer.release.export import export
+from services.trainer.training.config import read_config
+from services.trainer.training.networks import build_knowledge_augmented
 
 GENRES = [f"Genre {n}" for n in range(18)]
 KNOWLEDGE_WIDTH = 384

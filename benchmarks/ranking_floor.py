@@ -17,8 +17,8 @@ from services.ctr.batch import RankingBatch
 from services.model_registry import ModelRegistry
 from services.ranking.feast_redis import entity_key, field_names
 from services.scenarios import load_scenario
-from services.trainer.config import read_config
-from services.trainer.networks import build_knowledge_augmented
+from services.trainer.training.config import read_config
+from services.trainer.training.networks import build_knowledge_augmented
 
 PEAK_SIZES = (256, 512, 1024)
 PEAK_SECONDS = 0.1  # of each size, in each round

@@ -31,7 +31,7 @@ from deploy.python_environments import InstallFailed
 from deploy.triton.render import render
 from loreline.ranking.v1 import ranking_pb2
 from services.model_registry import ModelRegistry
-from services.trainer.config import read_config
+from services.trainer.training.config import read_config
 
 SIZES = (50, 200, 1000)
 PEERS = ("plain", "bentoml", "ray-serve")

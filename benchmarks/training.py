@@ -40,20 +40,20 @@ import torch
 from benchmarks.machine import describe_machine
 from services.cli.output import NotReady
 from services.cli.settings import CliSettings
-from services.cli.training_steps import loaded_dataset
+from services.cli.training.datasets import loaded_dataset
 from services.model_registry import PADDING
 from services.scenarios import load_scenario
-from services.trainer import samples as sampling
-from services.trainer.columns import columns_of
-from services.trainer.config import TrainingConfig, read_config
-from services.trainer.datasets import Dataset
-from services.trainer.evaluation import scores
-from services.trainer.loop import Epoch, Progress
-from services.trainer.networks import KnowledgeTables
-from services.trainer.objectives import objective_of
-from services.trainer.offline_store import AskedKnowledge
-from services.trainer.samples import ItemTable, Samples
-from services.trainer.training import Material, Watcher, train_network
+from services.trainer.data import samples as sampling
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.interaction_log import interaction_log
+from services.trainer.data.knowledge_rows import AskedKnowledge
+from services.trainer.data.samples import ItemTable, Samples
+from services.trainer.training.batches import KnowledgeTables
+from services.trainer.training.config import TrainingConfig, read_config
+from services.trainer.training.loop import Epoch, EpochProgress
+from services.trainer.training.networks import scores
+from services.trainer.training.objectives import objective_of
+from services.trainer.training.run import RunObserver, TrainingData, train_network
 
 NETWORKS = ("din", "dcnv2", "deepfm")
 OURS: dict[str, dict[str, Any]] = {
@@ -97,15 +97,15 @@ def main() -> None:
 
 def compare(dataset: Dataset, arguments: argparse.Namespace) -> None:
     """Measure on a dataset and print the table."""
-    material = material_of(dataset, _config("din", arguments, seed=1))
+    data = data_of(dataset, _config("din", arguments, seed=1))
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        write_for_fuxictr(material, arguments.history_length, Path(folder))
-        runs = _measure(material, Path(folder), arguments)
+        write_for_fuxictr(data, arguments.history_length, Path(folder))
+        runs = _measure(data, Path(folder), arguments)
     print(describe_machine())
     print(f"{runs['din', 'loreline'][0].versions}; {runs['din', 'fuxictr'][0].versions}")
     print(f"load average {before:.1f} at the start, {os.getloadavg()[0]:.1f} at the end")
-    sizes = ", ".join(f"{len(getattr(material.split, part)):,} {part}" for part in PARTS)
+    sizes = ", ".join(f"{len(getattr(data.split, part)):,} {part}" for part in PARTS)
     print(f"{dataset.name}, {arguments.protocol}: {sizes} samples, history of {arguments.history_length}")
     print(
         f"batch {arguments.batch_size}, {arguments.threads} threads (FuxiCTR's loader: {arguments.workers} processes "
@@ -114,20 +114,20 @@ def compare(dataset: Dataset, arguments: argparse.Namespace) -> None:
     _print(runs)
 
 
-def material_of(dataset: Dataset, config: TrainingConfig) -> Material:
+def data_of(dataset: Dataset, config: TrainingConfig) -> TrainingData:
     """Samples alone: nobody has knowledge."""
-    columns, _ = columns_of(dataset)
-    split = sampling.split(columns, sampling.impressions(columns), config.protocol, config.split_seed)
-    vocabulary = sampling.vocabulary_of(dataset, columns, split.training, config.protocol)
+    log, _ = interaction_log(dataset)
+    split = sampling.split(log, sampling.impressions(log), config.protocol, config.split_seed)
+    vocabulary = sampling.vocabulary_of(dataset, log, split.training, config.protocol)
     nothing, items = np.zeros((1, 1), dtype=np.float32), np.zeros(len(dataset.items), dtype=np.int64)
-    return Material(
+    return TrainingData(
         scenario=dataset.scenario,
-        columns=columns,
+        log=log,
         items=ItemTable.of(dataset, vocabulary),
         vocabulary=vocabulary,
         split=split,
-        tables=KnowledgeTables(nothing, nothing, items, np.zeros(columns.user_count, dtype=np.int64)),
-        objective=objective_of(config, columns),
+        tables=KnowledgeTables(nothing, nothing, items, np.zeros(log.user_count, dtype=np.int64)),
+        objective=objective_of(config, log),
         encoder="none",
         asked=AskedKnowledge(0, 0),
         log_hash="",
@@ -135,21 +135,21 @@ def material_of(dataset: Dataset, config: TrainingConfig) -> Material:
     )
 
 
-def write_for_fuxictr(material: Material, history_length: int, folder: Path) -> None:
+def write_for_fuxictr(data: TrainingData, history_length: int, folder: Path) -> None:
     """The same samples as columns of vocabulary indices, an NPZ file a part, and the vocabularies' sizes."""
-    names = [f"field_{place}" for place in range(len(material.vocabulary.field_counts))]
-    counts = [material.vocabulary.item_count, *material.vocabulary.field_counts.values()]
+    names = [f"field_{place}" for place in range(len(data.vocabulary.field_counts))]
+    counts = [data.vocabulary.item_count, *data.vocabulary.field_counts.values()]
     sizes = dict(zip(["item", *names], counts, strict=True))
     sizes |= {f"history_{name}": count for name, count in sizes.items()}
-    sizes["history_rating"] = round(load_scenario(material.scenario).maximum_rating) + 1
+    sizes["history_rating"] = round(load_scenario(data.scenario).maximum_rating) + 1
     (folder / "sizes.json").write_text(json.dumps({"sizes": sizes, "history_length": history_length}))
     for part in PARTS:
-        np.savez(folder / f"{part}.npz", **_columns(material, getattr(material.split, part), history_length, names))
+        np.savez(folder / f"{part}.npz", **_columns(data, getattr(data.split, part), history_length, names))
 
 
-def _columns(material: Material, samples: Samples, length: int, names: list[str]) -> dict[str, npt.NDArray[Any]]:
+def _columns(data: TrainingData, samples: Samples, length: int, names: list[str]) -> dict[str, npt.NDArray[Any]]:
     """(N,) of the candidate and (N, L) of the history, padded at the end; the label (N,)."""
-    batch = material.lookup(length).inputs(samples, np.arange(len(samples))).batch
+    batch = data.batches(length).inputs(samples, np.arange(len(samples))).batch
     found = {"item": batch.item_id[:, 0], "history_item": batch.history_item_id}
     for place, name in enumerate(names):
         found[name] = batch.item_fields[:, 0, place]
@@ -158,23 +158,23 @@ def _columns(material: Material, samples: Samples, length: int, names: list[str]
     return {name: column.cpu().numpy() for name, column in found.items()} | {"label": samples.label[:, 0]}
 
 
-def _measure(material: Material, folder: Path, arguments: argparse.Namespace) -> Runs:
+def _measure(data: TrainingData, folder: Path, arguments: argparse.Namespace) -> Runs:
     runs: Runs = defaultdict(list)
     for seed in range(1, arguments.rounds + 1):
         for name in NETWORKS:
             for side in SIDES:
-                run = _run(material, folder, name, side, seed, arguments)
+                run = _run(data, folder, name, side, seed, arguments)
                 runs[name, side].append(run)
                 rates = ", ".join(f"{rate:,.0f}" for rate in run.rates)
                 print(f"round {seed}, {name}, {side}: {rates} samples/s, AUC {run.auc:.4f}", file=sys.stderr)
     return runs
 
 
-def _run(material: Material, folder: Path, name: str, side: str, seed: int, arguments: argparse.Namespace) -> Run:
+def _run(data: TrainingData, folder: Path, name: str, side: str, seed: int, arguments: argparse.Namespace) -> Run:
     if side in OURS:
         config = _config(name, arguments, seed).model_copy(update=OURS[side])
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_train, material, config, arguments.threads).result()
+            return pool.submit(_train, data, config, arguments.threads).result()
     command = [arguments.fuxictr_python, str(Path(__file__).with_name("fuxictr_training.py")), str(folder), name]
     command += ["--feed", THEIRS[side], "--seed", str(seed)]
     for option in ("epochs", "threads", "batch_size", "workers"):
@@ -183,16 +183,16 @@ def _run(material: Material, folder: Path, name: str, side: str, seed: int, argu
     return Run(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _train(material: Material, config: TrainingConfig, threads: int) -> Run:
+def _train(data: TrainingData, config: TrainingConfig, threads: int) -> Run:
     """Our side, in a process of its own."""
     torch.set_num_threads(threads)
-    samples, batch = len(material.split.training), config.batch_size
+    samples, batch = len(data.split.training), config.batch_size
     counted = -(-samples // batch) * batch  # the loop counts its last batch as a full one
     clock = _CpuClock()
-    watcher = Watcher(epoch=clock.begin, progress=clock.step)
-    network, epochs = train_network(material, config, augmented=False, watcher=watcher)
-    test = material.split.test
-    found = material.objective.measure(test, scores(network, test, material.lookup(config.history_length)))
+    observer = RunObserver(epoch=clock.begin, progress=clock.step)
+    network, epochs = train_network(data, config, augmented=False, observer=observer)
+    test = data.split.test
+    found = data.objective.measure(test, scores(network, test, data.batches(config.history_length)))
     return Run(
         [epoch.samples_per_second * samples / counted for epoch in epochs],
         [samples / seconds for seconds in clock.seconds],
@@ -210,7 +210,7 @@ class _CpuClock:
         self.seconds: list[float] = []
         self.began = _cpu_seconds()
 
-    def step(self, _: str, progress: Progress) -> None:
+    def step(self, _: str, progress: EpochProgress) -> None:
         """After a step: the epoch's last one ends its time."""
         if progress.done == progress.total:
             self.seconds.append(_cpu_seconds() - self.began)

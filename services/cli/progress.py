@@ -39,3 +39,15 @@ def counting_bar(show: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=output.errors, transient=True, disable=not (show and output.errors.is_terminal))
+
+
+def progress_bar(show: bool = True) -> Progress:
+    """A bar on the console for each task that is added; nothing where `show` is false."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=output.console, transient=not output.console.is_terminal, disable=not show)

@@ -18,7 +18,7 @@ from loreline.client import (
     Recommended,
 )
 from services.cli import output
-from services.cli.knowledge import provenance_rows
+from services.cli.knowledge.commands import provenance_rows
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.settings import CliSettings

@@ -75,6 +75,11 @@ class CliSettings(BaseSettings):
         return self.home.absolute() / "checkpoints"
 
     @property
+    def kept_vectors_file(self) -> Path:
+        """Vectors of texts that were encoded for a build of knowledge."""
+        return self.home.absolute() / "kept_vectors.sqlite"
+
+    @property
     def run_directory(self) -> Path:
         """Process records, addresses and logs."""
         return self.home.absolute() / "run"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from feature_repo.store import apply_definitions, open_store
+from services.features.bulk_catch_up import seed
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
 from services.features.ledger import Ledger
 from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
-from services.features.seeding import seed
 from services.features.servicer import service
 from services.features.settings import FeaturesSettings
 from services.features.user_features import UserFeatures

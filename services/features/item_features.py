@@ -17,7 +17,7 @@ from loreline.client.messages import knowledge_bytes, vector_bytes, vector_of
 from services.features import ordering
 from services.features.ledger import Ledger
 from services.features.online_store import OnlineStore
-from services.features.ordering import ItemState, Outcome, microseconds
+from services.features.ordering import ItemState, WriteOutcome, microseconds
 from services.scenarios import Item
 
 PAGE = 500
@@ -81,12 +81,14 @@ class ItemFeatures:
         missing = [item_id for item_id, value in zip(item_ids, living, strict=True) if value is None]
         return [value for value in living if value is not None], missing
 
-    def put(self, writes: Sequence[ItemWrite]) -> list[Outcome]:
+    def put(self, writes: Sequence[ItemWrite]) -> list[WriteOutcome]:
         """Apply writes in order; one outcome each. Raises DependencyUnavailable, and then all may be sent again."""
         with self._writing:
             states: dict[str, ItemState] = self._ledger.items(list({write.item_id for write in writes}))
             outcomes = [self._transition(states, write) for write in writes]
-            applied = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.APPLIED]
+            applied = [
+                write for write, outcome in zip(writes, outcomes, strict=True) if outcome is WriteOutcome.APPLIED
+            ]
             self._store_all(applied, {write.item_id: states[write.item_id] for write in applied})
         return outcomes
 
@@ -116,7 +118,7 @@ class ItemFeatures:
             self._ledger.put_items(states)
         return len(states)
 
-    def _transition(self, states: dict[str, ItemState], write: ItemWrite) -> Outcome:
+    def _transition(self, states: dict[str, ItemState], write: ItemWrite) -> WriteOutcome:
         state = states.get(write.item_id)
         match write:
             case ContentWrite():

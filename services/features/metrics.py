@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.features.ledger import Ledger
-from services.features.ordering import Outcome
+from services.features.ordering import WriteOutcome
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -56,7 +56,7 @@ class FeaturesMetrics:
         """Measures the writes of one request."""
         return self.write_seconds.labels(method).time()
 
-    def wrote(self, kinds: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+    def wrote(self, kinds: Sequence[str], outcomes: Sequence[WriteOutcome]) -> None:
         """Count writes, each by its kind and outcome."""
         for (kind, outcome), number in Counted(zip(kinds, outcomes, strict=True)).items():
             self.writes.labels(kind, outcome.value.lower()).inc(number)

@@ -28,7 +28,7 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 Augmented = dict[str, npt.NDArray[np.float32]]
 
 
-class Outcome(Enum):
+class WriteOutcome(Enum):
     """What came of a write; the names are those of loreline.features.v1.WriteOutcome."""
 
     APPLIED = "APPLIED"
@@ -93,17 +93,17 @@ def order(stamp: Stamp) -> histories.Key:
     return microseconds(stamp.event_time), stamp.event_id
 
 
-def arrival(stored: Stamp | None, event: Stamp) -> Outcome:
+def arrival(stored: Stamp | None, event: Stamp) -> WriteOutcome:
     """Whether an event comes after the stored one, is that one, or comes too late."""
     if stored is None or order(event) > order(stored):
-        return Outcome.APPLIED
-    return Outcome.DUPLICATE if event.event_id == stored.event_id else Outcome.STALE
+        return WriteOutcome.APPLIED
+    return WriteOutcome.DUPLICATE if event.event_id == stored.event_id else WriteOutcome.STALE
 
 
-def with_content(state: ItemState | None, event: Stamp, item: Item) -> tuple[Outcome, ItemState | None]:
+def with_content(state: ItemState | None, event: Stamp, item: Item) -> tuple[WriteOutcome, ItemState | None]:
     """The item came or changed. Knowledge is kept only where title, scenario and attributes stayed as they were."""
     outcome = arrival(state.content if state else None, event)
-    if outcome is not Outcome.APPLIED:
+    if outcome is not WriteOutcome.APPLIED:
         return outcome, state
     hashed = content_hash(item)
     fields = load_scenario(item.scenario).field_values(item)
@@ -113,54 +113,54 @@ def with_content(state: ItemState | None, event: Stamp, item: Item) -> tuple[Out
     return outcome, replace(state, content=event, packed=replace(packed, augmented=state.packed.augmented))
 
 
-def with_removal(state: ItemState | None, event: Stamp, item_id: str) -> tuple[Outcome, ItemState | None]:
+def with_removal(state: ItemState | None, event: Stamp, item_id: str) -> tuple[WriteOutcome, ItemState | None]:
     """The item went: a tombstone stays, so that an older upsert cannot bring it back."""
     outcome = arrival(state.content if state else None, event)
-    if outcome is not Outcome.APPLIED:
+    if outcome is not WriteOutcome.APPLIED:
         return outcome, state
     return outcome, ItemState(event, "", None, PackedItem(item_id, "", [], {}, deleted=True))
 
 
 def with_knowledge(
     state: ItemState | None, event: Stamp, vectors: KnowledgeVectors
-) -> tuple[Outcome, ItemState | None]:
+) -> tuple[WriteOutcome, ItemState | None]:
     """Knowledge made from the content that `event` stored, or that an event after it left unchanged."""
     if state is None or order(state.content) < order(event):
-        return Outcome.MISSING_CONTENT, state
+        return WriteOutcome.MISSING_CONTENT, state
     if state.packed.deleted or not _is_about(state, event):
-        return Outcome.STALE, state
-    outcome, augmented = _answered(state, event, vectors, Outcome.APPLIED)
-    if outcome is not Outcome.APPLIED:
+        return WriteOutcome.STALE, state
+    outcome, augmented = _answered(state, event, vectors, WriteOutcome.APPLIED)
+    if outcome is not WriteOutcome.APPLIED:
         return outcome, state
     packed = replace(state.packed, augmented=augmented)
     return outcome, replace(state, knowledge=event, packed=packed, answer=answer_of(vectors))
 
 
-def with_history(state: UserState, event: Stamp, packed: PackedUser) -> tuple[Outcome, UserState]:
+def with_history(state: UserState, event: Stamp, packed: PackedUser) -> tuple[WriteOutcome, UserState]:
     """The user's history as a whole, interactions included that came as events; its augmented vectors stay."""
     outcome = arrival(state.history, event)
-    if outcome is not Outcome.APPLIED:
+    if outcome is not WriteOutcome.APPLIED:
         return outcome, state
     packed, events = histories.without_events(replace(packed, augmented=state.packed.augmented))
     return outcome, replace(state, history=event, packed=packed, events=events)
 
 
-def with_interaction(state: UserState, new: Interaction) -> tuple[Outcome, UserState]:
+def with_interaction(state: UserState, new: Interaction) -> tuple[WriteOutcome, UserState]:
     """One interaction more, wherever it belongs by time; the newest 512 are kept."""
     event = new.stamp
     if histories.is_known(state.events, event.event_id):
-        return Outcome.DUPLICATE, state
+        return WriteOutcome.DUPLICATE, state
     if histories.is_before_full(state.events, order(event)):
-        return Outcome.STALE, state
+        return WriteOutcome.STALE, state
     packed, events = histories.with_entry(state.packed, state.events, order(event), new)
-    newest = event if arrival(state.history, event) is Outcome.APPLIED else state.history
-    return Outcome.APPLIED, replace(state, history=newest, packed=packed, events=events)
+    newest = event if arrival(state.history, event) is WriteOutcome.APPLIED else state.history
+    return WriteOutcome.APPLIED, replace(state, history=newest, packed=packed, events=events)
 
 
-def with_preferences(state: UserState, event: Stamp, vectors: KnowledgeVectors) -> tuple[Outcome, UserState]:
+def with_preferences(state: UserState, event: Stamp, vectors: KnowledgeVectors) -> tuple[WriteOutcome, UserState]:
     """Preference knowledge of the user; the history stays."""
     outcome, augmented = _answered(state, event, vectors, arrival(state.knowledge, event))
-    if outcome is not Outcome.APPLIED:
+    if outcome is not WriteOutcome.APPLIED:
         return outcome, state
     packed = replace(state.packed, augmented=augmented)
     return outcome, replace(state, knowledge=event, packed=packed, answer=answer_of(vectors))
@@ -208,23 +208,23 @@ def _is_about(state: ItemState, event: Stamp) -> bool:
 
 
 def _answered(
-    state: ItemState | UserState, event: Stamp, vectors: KnowledgeVectors, otherwise: Outcome
-) -> tuple[Outcome, Augmented]:
+    state: ItemState | UserState, event: Stamp, vectors: KnowledgeVectors, otherwise: WriteOutcome
+) -> tuple[WriteOutcome, Augmented]:
     """What becomes of knowledge that answers the stored event once more, or another one, and the vectors to keep."""
     stored, new = state.answer, answer_of(vectors)
     if state.knowledge is None or order(event) != order(state.knowledge):
         return otherwise, augmented_of(vectors)
     if stored is None or (new.created_us, new.key) > (stored.created_us, stored.key):
-        return Outcome.APPLIED, augmented_of(vectors)
+        return WriteOutcome.APPLIED, augmented_of(vectors)
     if new.created_us < stored.created_us or new.key != stored.key:
-        return Outcome.STALE, {}
+        return WriteOutcome.STALE, {}
     if new.encoder != stored.encoder:
-        return Outcome.APPLIED, augmented_of(vectors)
+        return WriteOutcome.APPLIED, augmented_of(vectors)
     return _adapted(state.packed.augmented, vectors)
 
 
-def _adapted(augmented: Augmented, vectors: KnowledgeVectors) -> tuple[Outcome, Augmented]:
+def _adapted(augmented: Augmented, vectors: KnowledgeVectors) -> tuple[WriteOutcome, Augmented]:
     """The same vector once more: another version's augmented vector comes beside those of the versions before."""
     if vectors.augmented is None or vectors.model_version in augmented:
-        return Outcome.DUPLICATE, {}
-    return Outcome.APPLIED, with_version(augmented, vectors.model_version, vectors.augmented)
+        return WriteOutcome.DUPLICATE, {}
+    return WriteOutcome.APPLIED, with_version(augmented, vectors.model_version, vectors.augmented)

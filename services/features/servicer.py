@@ -14,7 +14,7 @@ from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
 from services.features.ledger import Ledger
 from services.features.metrics import FeaturesMetrics
-from services.features.ordering import Outcome
+from services.features.ordering import WriteOutcome
 from services.features.user_features import History, UserFeatures
 from services.runtime.server import Service
 
@@ -172,7 +172,7 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
                 request.serving_version,
                 list(request.kept_versions),
             )
-        self._metrics.wrote(["augmented"] * stored, [Outcome.APPLIED] * stored)
+        self._metrics.wrote(["augmented"] * stored, [WriteOutcome.APPLIED] * stored)
         return features_pb2.PutAugmentedResponse(stored=stored)
 
     def Watch(
@@ -196,7 +196,7 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         return self._items if requests.subject(subject) == "item" else self._users
 
 
-def _outcome(outcome: Outcome) -> str:
+def _outcome(outcome: WriteOutcome) -> str:
     return f"WRITE_OUTCOME_{outcome.value}"
 
 

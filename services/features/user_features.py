@@ -18,7 +18,7 @@ from services.features.item_features import VectorPage, vector_pages
 from services.features.ledger import Ledger
 from services.features.ledger_rows import new_user
 from services.features.online_store import OnlineStore
-from services.features.ordering import Outcome, UserState, microseconds
+from services.features.ordering import UserState, WriteOutcome, microseconds
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class UserFeatures:
         user = unpack_user(value)
         return UserRead(user, "PRESENT" if user.item_ids else "NULL", "PRESENT" if user.augmented else "NULL")
 
-    def put_history(self, user_id: str, stamp: Stamp, history: History) -> Outcome:
+    def put_history(self, user_id: str, stamp: Stamp, history: History) -> WriteOutcome:
         """Store the history as a whole unless a newer one is stored."""
         packed = PackedUser(user_id, history.item_ids, history.ratings, history.times)
         with self._writing:
             outcome, state = ordering.with_history(self._state(user_id), stamp, packed)
-            if outcome is Outcome.APPLIED:
+            if outcome is WriteOutcome.APPLIED:
                 self._store_histories([state])
         return outcome
 
-    def append(self, interactions: Sequence[Interaction]) -> list[Outcome]:
+    def append(self, interactions: Sequence[Interaction]) -> list[WriteOutcome]:
         """Add interactions in order; one outcome each. Raises DependencyUnavailable, and then all may be sent again.
 
         A batch is one write of each view and one ledger transaction, whatever the number of users.
@@ -74,16 +74,16 @@ class UserFeatures:
             for new in interactions:
                 outcome, state = ordering.with_interaction(states.get(new.user_id) or new_user(new.user_id), new)
                 outcomes.append(outcome)
-                if outcome is Outcome.APPLIED:
+                if outcome is WriteOutcome.APPLIED:
                     states[new.user_id] = changed[new.user_id] = state
             self._store_histories(list(changed.values()))
         return outcomes
 
-    def put_knowledge(self, user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> Outcome:
+    def put_knowledge(self, user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> WriteOutcome:
         """Store preference knowledge unless newer one is stored."""
         with self._writing:
             outcome, state = ordering.with_preferences(self._state(user_id), stamp, vectors)
-            if outcome is Outcome.APPLIED:
+            if outcome is WriteOutcome.APPLIED:
                 row = {"user_id": user_id, "encoder": vectors.encoder, "vector": vector_bytes(vectors.vector)}
                 self._store.write("user_knowledge", [row])
                 self._store.write("user_provenance", [_provenance_row(user_id, stamp, vectors)])

@@ -10,7 +10,7 @@ import structlog
 from loreline.client.knowledge import Failure, Suspect
 from services.knowledge.metering import Meter
 from services.knowledge.metrics import KnowledgeMetrics
-from services.knowledge.providers import Completion, Outcome, Provider
+from services.knowledge.providers import Completion, Provider, ProviderOutcome
 from services.knowledge.questions import Question, Result, judge, provenance_of
 from services.knowledge.suspects import SuspectStore
 from services.knowledge.text_checks import RejectedText, SuspectText
@@ -50,7 +50,7 @@ class Asker:
         self._suspects.put(Suspect(prompt.subject_kind, prompt.subject_id, knowledge, why.reason, why.detail))
 
     def _judged(
-        self, question: Question, outcome: Outcome, parameters: Mapping[str, Any], fallback_reason: str
+        self, question: Question, outcome: ProviderOutcome, parameters: Mapping[str, Any], fallback_reason: str
     ) -> Result | RejectedText:
         try:
             return judge(question, outcome, parameters, fallback_reason)

@@ -9,7 +9,7 @@ from loreline.client.knowledge import ElicitedFactors, Failure
 from services.knowledge.limits import check_provider
 from services.knowledge.metering import Meter
 from services.knowledge.prompts import ChatPrompt, clean_text
-from services.knowledge.providers import Outcome, ProviderError, ProviderPool
+from services.knowledge.providers import ProviderError, ProviderOutcome, ProviderPool
 from services.knowledge.questions import failure_of
 from services.knowledge.text_checks import RejectedText
 from services.runtime.errors import InvalidRequest
@@ -101,7 +101,7 @@ def _description(scenario: str) -> str:
         raise InvalidRequest([("about", expected)]) from error
 
 
-def _first_list(tries: Iterator[Iterator[tuple[int, Outcome]]]) -> list[str]:
+def _first_list(tries: Iterator[Iterator[tuple[int, ProviderOutcome]]]) -> list[str]:
     """The factors of the first try that gives a list. Raises ProviderError, RejectedText of the last try."""
     last = RejectedText("empty", "the model wrote nothing")
     for outcomes in tries:
@@ -112,7 +112,7 @@ def _first_list(tries: Iterator[Iterator[tuple[int, Outcome]]]) -> list[str]:
     raise last
 
 
-def _answer(outcomes: Iterator[tuple[int, Outcome]]) -> tuple[str, str]:
+def _answer(outcomes: Iterator[tuple[int, ProviderOutcome]]) -> tuple[str, str]:
     for _, outcome in outcomes:
         if isinstance(outcome, ProviderError):
             raise outcome

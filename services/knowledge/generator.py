@@ -9,7 +9,6 @@ from typing import Any
 
 from loreline.client.knowledge import Answer, Failure
 from services.knowledge.asking import Asker
-from services.knowledge.claims import Claims
 from services.knowledge.limits import (
     check_cluster_request,
     check_item_request,
@@ -22,6 +21,7 @@ from services.knowledge.prompts import PromptStyle, Subject, id_of, render
 from services.knowledge.providers import Provider, ProviderError, ProviderPool
 from services.knowledge.questions import Question, Result, failure_of, questions_about
 from services.knowledge.sampling import LowAgreement, Sampler
+from services.knowledge.shared_questions import SharedQuestions
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.text_checks import RejectedText
 from services.runtime.errors import NotFound
@@ -52,7 +52,7 @@ class KnowledgeGenerator:
         self._metrics = metrics
         self._store, self._providers, self._asker, self._sampler = store, providers, asker, sampler
         self._default, self._fallback = default_provider, fallback_provider
-        self._claims: Claims[Result] = Claims()
+        self._shared: SharedQuestions[Result] = SharedQuestions()
 
     def generate_for_items(
         self, scenario: str, items: Sequence[Item], provider: str = "", is_wanted: Callable[[], bool] = lambda: True
@@ -125,14 +125,14 @@ class KnowledgeGenerator:
         self, provider: Provider, pending: dict[str, list[Question]], is_wanted: Callable[[], bool]
     ) -> Iterator[Answer]:
         """Answer what no other call works on, then wait for the others; what they gave up stays in `pending`."""
-        owned, foreign = self._claims.claim(pending)
+        owned, foreign = self._shared.claim(pending)
         try:
             asked = [pending[key][0] for key in owned]
             for key, result, reused in self._results(provider, asked, is_wanted):
-                self._claims.resolve(key, owned, result)
+                self._shared.resolve(key, owned, result)
                 yield from self._deliver(pending.pop(key), result, reused)
         finally:
-            self._claims.release(owned)
+            self._shared.release(owned)
         for key, future in foreign.items():
             given = _await(future, is_wanted)
             if given is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from services.knowledge.budget import BudgetSpent, Reservation, TokenBudget
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Outcome, Provider, ProviderError
+from services.knowledge.providers import Completion, Provider, ProviderError, ProviderOutcome
 from services.knowledge.tokens import estimated_prompt_tokens, estimated_tokens
 
 
@@ -23,7 +23,7 @@ class Meter:
 
     def outcomes(
         self, name: str, provider: Provider, scenario: str, prompts: Sequence[ChatPrompt], sample: int
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Iterator[tuple[int, ProviderOutcome]]:
         """Yield (index of the prompt, outcome) of every prompt as they come; closing it abandons the rest.
 
         Raises DependencyUnavailable (the store).
@@ -45,7 +45,7 @@ class Meter:
 
     def _hold(
         self, provider: Provider, scenario: str, prompts: Sequence[ChatPrompt], held: dict[int, Reservation]
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Iterator[tuple[int, ProviderOutcome]]:
         """Fill `held`; yield the prompts that the budget does not admit."""
         written = provider.limits().new_tokens
         for index, prompt in enumerate(prompts):
@@ -54,7 +54,7 @@ class Meter:
             except BudgetSpent as error:
                 yield index, error
 
-    def _settle(self, reservation: Reservation, prompt: ChatPrompt, outcome: Outcome) -> None:
+    def _settle(self, reservation: Reservation, prompt: ChatPrompt, outcome: ProviderOutcome) -> None:
         if not isinstance(outcome, Completion):
             self._budget.settle(reservation, 0)  # what failed tries cost, no server says
             return
@@ -66,7 +66,7 @@ class Meter:
 
 def _outcomes(
     provider: Provider, prompts: Sequence[ChatPrompt], chosen: Sequence[int], sample: int
-) -> Iterator[tuple[int, Outcome]]:
+) -> Iterator[tuple[int, ProviderOutcome]]:
     """The outcomes of the chosen prompts; a provider that fails as a whole fails each of them."""
     unanswered = list(chosen)
     if not chosen:

@@ -11,7 +11,7 @@ from loreline.client.knowledge import Failure
 from services.knowledge.contradictions import check_facts
 from services.knowledge.fitting import render_within
 from services.knowledge.prompts import Prompt, PromptStyle, Subject, answer_key, canonical_json
-from services.knowledge.providers import Completion, Outcome, PromptTooLong, Provider, ProviderError
+from services.knowledge.providers import Completion, PromptTooLong, Provider, ProviderError, ProviderOutcome
 from services.knowledge.text_checks import accept
 from services.scenarios import Item, Knowledge, Provenance, Scenario
 
@@ -47,7 +47,9 @@ def questions_about(
     return questions, too_long
 
 
-def judge(question: Question, outcome: Outcome, parameters: Mapping[str, Any], fallback_reason: str = "") -> Result:
+def judge(
+    question: Question, outcome: ProviderOutcome, parameters: Mapping[str, Any], fallback_reason: str = ""
+) -> Result:
     """The knowledge of an outcome, or its failure. Raises RejectedText."""
     if isinstance(outcome, ProviderError):
         return failure_of(outcome)

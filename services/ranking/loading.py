@@ -17,7 +17,7 @@ from services.model_registry.unictr_files import GENERAL, PROMPTS_FILE, TOKENIZE
 from services.ranking.clock import Clock
 from services.ranking.item_cache import Interner
 from services.ranking.scorers import Scorer
-from services.ranking.serving_model import FieldTable, ServingModel
+from services.ranking.serving_model import FieldIndex, ServingModel
 from services.ranking.unictr_model import UniCtrModel
 from services.runtime.admission import Admission
 
@@ -78,7 +78,7 @@ class ModelLoader:
         folder, vocabulary = self._registry.folder(manifest.version), self._registry.vocabulary(manifest.version)
         scorer = self._scorers.open(manifest, folder)
         scorer.score(blank_inputs(manifest, WARM_UP_CANDIDATES))
-        return ServingModel(manifest, vocabulary, FieldTable(vocabulary, self._interner), scorer)
+        return ServingModel(manifest, vocabulary, FieldIndex(vocabulary, self._interner), scorer)
 
     def _texts(self, manifest: Manifest) -> UniCtrModel:
         folder = self._registry.folder(manifest.version)

@@ -12,7 +12,7 @@ from services.ranking.item_cache import Interner
 from services.ranking.scorers import Scorer
 
 
-class FieldTable:
+class FieldIndex:
     """Translates the cache's codes of field values to one vocabulary's indices; grows as new values are seen."""
 
     def __init__(self, vocabulary: Vocabulary, interner: Interner) -> None:
@@ -40,7 +40,7 @@ class ServingModel:
 
     manifest: Manifest
     vocabulary: Vocabulary
-    fields: FieldTable
+    fields: FieldIndex
     scorer: Scorer
 
     def ready(self) -> bool:

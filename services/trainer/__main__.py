@@ -14,16 +14,17 @@ from torch import distributed
 from services.model_registry import ModelRegistry, NoSuchVersion
 from services.runtime.logs import configure_logs
 from services.runtime.process_settings import read_settings, refuse_to_start
-from services.trainer.config import InvalidConfig, TrainingConfig
-from services.trainer.datasets import DATASETS, Dataset, DatasetSource, InvalidDataset, MultiDomainDataset
-from services.trainer.datasets.dataset import newest_items
-from services.trainer.loop import Epoch
+from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource, InvalidDataset, MultiDomainDataset
+from services.trainer.data.datasets.dataset import newest_items
+from services.trainer.data.knowledge_rows import KnowledgeNotLoaded
+from services.trainer.data.samples import EmptySplit
 from services.trainer.multi_domain.config import AnyConfig, read_any_config
 from services.trainer.multi_domain.runs import DomainReport, train_domains
-from services.trainer.offline_store import KnowledgeNotLoaded
-from services.trainer.samples import EmptySplit
+from services.trainer.release.version import Report, train
 from services.trainer.settings import TrainerSettings
-from services.trainer.training import Report, Watcher, train
+from services.trainer.training.config import InvalidConfig, TrainingConfig
+from services.trainer.training.loop import Epoch
+from services.trainer.training.run import RunObserver
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ def main() -> None:
         config = read_any_config(settings.config)
         dataset = DATASETS[settings.dataset](DatasetSource(settings.dataset_paths, settings.dataset_options))
         dataset = dataset.without_items({item.item_id for item in newest_items(dataset, settings.held_out_items)})
-        report = _train(dataset, config, settings, _logger(settings) if first else Watcher())
+        report = _train(dataset, config, settings, _logger(settings) if first else RunObserver())
     except (InvalidConfig, KnowledgeNotLoaded, EmptySplit, InvalidDataset, NoSuchVersion, ValueError) as error:
         refuse_to_start(str(error))
     finally:
@@ -49,16 +50,18 @@ def main() -> None:
         log.info("registered", **vars(report))
 
 
-def _train(dataset: Dataset, config: AnyConfig, settings: TrainerSettings, watcher: Watcher) -> Report | DomainReport:
+def _train(
+    dataset: Dataset, config: AnyConfig, settings: TrainerSettings, observer: RunObserver
+) -> Report | DomainReport:
     registry = ModelRegistry(settings.model_registry)
     if isinstance(config, TrainingConfig):
         checkpoints = (settings.checkpoint_directory, settings.checkpoint_steps)
-        return train(dataset, settings.feature_directory, registry, config, watcher, *checkpoints)
+        return train(dataset, settings.feature_directory, registry, config, observer, *checkpoints)
     if not isinstance(dataset, MultiDomainDataset):
         raise InvalidConfig(f"task: {config.task} needs the dataset multi-domain; {dataset.name} has one domain")
     if distributed.is_initialized():
         raise InvalidConfig(f"task: {config.task} is trained in one process")
-    return train_domains(dataset, settings.feature_directory, registry, config, watcher)
+    return train_domains(dataset, settings.feature_directory, registry, config, observer)
 
 
 def _join_processes() -> bool:
@@ -72,12 +75,12 @@ def _join_processes() -> bool:
     return distributed.get_rank() == 0
 
 
-def _logger(settings: TrainerSettings) -> Watcher:
+def _logger(settings: TrainerSettings) -> RunObserver:
     if settings.tensorboard_directory is None:
-        return Watcher(_log_stage, _log_epoch)
-    from services.trainer.tensorboard import with_tensorboard
+        return RunObserver(_log_stage, _log_epoch)
+    from services.trainer.training.tensorboard import with_tensorboard
 
-    return with_tensorboard(Watcher(_log_stage, _log_epoch), settings.tensorboard_directory)
+    return with_tensorboard(RunObserver(_log_stage, _log_epoch), settings.tensorboard_directory)
 
 
 def _log_stage(stage: str) -> None:

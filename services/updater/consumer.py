@@ -23,7 +23,7 @@ from services.updater.stages import Poisons, Stage
 
 log = structlog.get_logger(__name__)
 Decode = Callable[[ConsumerRecord], Event]
-WAIT = (ServiceUnavailableError, KafkaError)  # tried again without end: nothing is wrong with the records
+RETRIED_FOREVER = (ServiceUnavailableError, KafkaError)  # tried again without end: nothing is wrong with the records
 
 
 @dataclass(eq=False)
@@ -105,7 +105,7 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         good, undecodable = self._decode_all(records)
         try:
             poisons = self.stage.handle([event for _, event in good])
-        except WAIT:
+        except RETRIED_FOREVER:
             raise
         except Exception as error:
             if self.failures + 1 < self.max_attempts:
@@ -121,7 +121,7 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         for position, event in enumerate(events):
             try:
                 poison = self.stage.handle([event]).get(0)
-            except WAIT:
+            except RETRIED_FOREVER:
                 raise
             except Exception as error:
                 poison = PoisonEvent(_reason(error), str(error))
@@ -147,7 +147,7 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self.metrics.dead_letters.labels(self.stage.name, poison.reason).inc()
 
     def _try_again_later(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
-        self.failures += not isinstance(error, WAIT)
+        self.failures += not isinstance(error, RETRIED_FOREVER)
         self.pauses += 1
         self.metrics.waiting.labels(self.stage.name).set(1)
         pause = backoff_seconds(self.backoff, self.pauses)

@@ -26,7 +26,7 @@ from services.updater.gate import Gate, backoff_seconds
 from services.updater.leading_group import LeadingGroup
 from services.updater.metrics import UpdaterMetrics
 from services.updater.offsets import Offsets
-from services.updater.outcomes import Later, Outcome
+from services.updater.outcomes import EnrichmentOutcome, Later
 from services.updater.work_queue import Priority, Work, WorkQueue
 
 WAKE_SECONDS = 0.2
@@ -42,7 +42,7 @@ class Enrichment(Protocol):
     def name(self) -> str:
         """The stage's name in logs, metrics, dead letters and its consumer group."""
 
-    def enrich(self, events: Sequence[Event]) -> list[Outcome]:
+    def enrich(self, events: Sequence[Event]) -> list[EnrichmentOutcome]:
         """One outcome for each event, all of one scenario and of different subjects; doing it twice changes nothing.
 
         Raises loreline.client.ClientError when the whole batch must be handled again.
@@ -186,7 +186,7 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._gate.left()
             self._try_again(batch, error)
 
-    def _settle(self, outcomes: Sequence[tuple[Work, Outcome]]) -> None:
+    def _settle(self, outcomes: Sequence[tuple[Work, EnrichmentOutcome]]) -> None:
         for work, outcome in outcomes:
             if isinstance(outcome, PoisonEvent):
                 self._bury(work, outcome)

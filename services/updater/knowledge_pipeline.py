@@ -21,7 +21,7 @@ from loreline.client import (
 from services.scenarios import Item, Knowledge, UserHistory
 from services.updater.events import PoisonEvent
 from services.updater.metrics import UpdaterMetrics
-from services.updater.outcomes import Later, Outcome, Passed
+from services.updater.outcomes import EnrichmentOutcome, Later, Passed
 from services.updater.publications import Enriched, Kind, Publications
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class KnowledgePipeline(Generic[S]):
     metrics: UpdaterMetrics
     storing: threading.Lock = field(default_factory=threading.Lock)
 
-    def enrich(self, scenario: str, questions: Sequence[Question[S]]) -> dict[str, Outcome]:
+    def enrich(self, scenario: str, questions: Sequence[Question[S]]) -> dict[str, EnrichmentOutcome]:
         """One outcome for each question, by subject id; the subjects are different ones of one scenario.
 
         Raises loreline.client.ClientError, kafka.errors.KafkaError when all must be handled again.
@@ -67,14 +67,14 @@ class KnowledgePipeline(Generic[S]):
                 return {questions[0].subject_id: PoisonEvent("INVALID", error.message)}
             return {name: o for question in questions for name, o in self.enrich(scenario, [question]).items()}
 
-    def _enrich(self, scenario: str, questions: Sequence[Question[S]]) -> dict[str, Outcome]:
+    def _enrich(self, scenario: str, questions: Sequence[Question[S]]) -> dict[str, EnrichmentOutcome]:
         answers = {a.subject_id: a for a in self.ask(scenario, [question.subject for question in questions])}
         found = [(question, answers[question.subject_id]) for question in questions]
         ready = [(question, answer.knowledge) for question, answer in found if answer.knowledge]
         failed = {question.subject_id: self._failed(answer.failure) for question, answer in found if answer.failure}
         return self._keep(scenario, ready) | failed
 
-    def _keep(self, scenario: str, ready: Sequence[tuple[Question[S], Knowledge]]) -> dict[str, Outcome]:
+    def _keep(self, scenario: str, ready: Sequence[tuple[Question[S], Knowledge]]) -> dict[str, EnrichmentOutcome]:
         if not ready:
             return {}
         news, *others = [
@@ -104,7 +104,7 @@ class KnowledgePipeline(Generic[S]):
             for augmented, version in adapt_for_all(self.embedding, self.kind, encoded.vectors)
         ]
 
-    def _failed(self, failure: Failure) -> Outcome:
+    def _failed(self, failure: Failure) -> EnrichmentOutcome:
         if failure.reason in {"UNAVAILABLE", "BUDGET_SPENT"}:
             return Later(failure.reason, failure.detail)
         if failure.reason == "SUSPECT":
@@ -113,7 +113,7 @@ class KnowledgePipeline(Generic[S]):
         return PoisonEvent(f"KNOWLEDGE_{failure.reason}", failure.detail)
 
 
-def _stored(outcome: str) -> Outcome:
+def _stored(outcome: str) -> EnrichmentOutcome:
     if outcome == "MISSING_CONTENT":
         return Later(outcome, "its content is not stored")
     return Passed(outcome) if outcome == "STALE" else None

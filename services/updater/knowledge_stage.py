@@ -9,7 +9,7 @@ from loreline.client import FeaturesClient
 from services.scenarios import Item
 from services.updater.events import Delete, Event, Upsert
 from services.updater.knowledge_pipeline import KnowledgePipeline, Question
-from services.updater.outcomes import Outcome, Passed
+from services.updater.outcomes import EnrichmentOutcome, Passed
 from services.updater.publications import Publications
 
 
@@ -25,7 +25,7 @@ class KnowledgeStage:
     publications: Publications
     name: str = "knowledge"
 
-    def enrich(self, events: Sequence[Event]) -> list[Outcome]:
+    def enrich(self, events: Sequence[Event]) -> list[EnrichmentOutcome]:
         """As the consumer's Enrichment asks; the events are of the items topic."""
         upserts = [event for event in events if isinstance(event, Upsert)]
         outcomes = self._forget([event for event in events if isinstance(event, Delete)])
@@ -33,7 +33,7 @@ class KnowledgeStage:
         outcomes |= self.pipeline.enrich(events[0].scenario, questions)
         return [outcomes[event.subject_id] for event in events]
 
-    def _forget(self, deletes: Sequence[Delete]) -> dict[str, Outcome]:
+    def _forget(self, deletes: Sequence[Delete]) -> dict[str, EnrichmentOutcome]:
         if not deletes:
             return {}
         with self.pipeline.storing:

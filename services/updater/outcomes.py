@@ -27,4 +27,4 @@ class Passed:
     reason: str
 
 
-Outcome = PoisonEvent | Later | Passed | None  # None: stored
+EnrichmentOutcome = PoisonEvent | Later | Passed | None  # None: stored

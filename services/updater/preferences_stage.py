@@ -14,7 +14,7 @@ from services.scenarios import UserHistory
 from services.updater.events import Event, Logged, Requested
 from services.updater.knowledge_pipeline import KnowledgePipeline, Question
 from services.updater.metrics import UpdaterMetrics
-from services.updater.outcomes import Later, Outcome, Passed
+from services.updater.outcomes import EnrichmentOutcome, Later, Passed
 from services.updater.publications import Enriched
 from services.updater.refresh_policy import Cause, RefreshPolicy
 from services.updater.token_bucket import TokenBucket
@@ -51,7 +51,7 @@ class PreferencesStage:
     now: Callable[[], datetime] = _now
     name: str = "preferences"
 
-    def enrich(self, events: Sequence[Event]) -> list[Outcome]:
+    def enrich(self, events: Sequence[Event]) -> list[EnrichmentOutcome]:
         """As the consumer's Enrichment asks; the events are of the interactions topic."""
         looked = {event.subject_id: self._look_at(event) for event in events}
         due = [one for one in looked.values() if isinstance(one, Due)]
@@ -60,7 +60,7 @@ class PreferencesStage:
         outcomes |= self._refresh(events[0].scenario, due)
         return [outcomes[event.subject_id] for event in events]
 
-    def _look_at(self, event: Event) -> Due | Outcome:
+    def _look_at(self, event: Event) -> Due | EnrichmentOutcome:
         try:
             user = self.features.describe_user(event.subject_id, self.entries)
         except NotFoundError:
@@ -91,7 +91,7 @@ class PreferencesStage:
         requested, new = isinstance(event, Requested), user.interactions_since_knowledge
         return self.policy.cause(requested, new, user.knowledge_stored_time, self.now())
 
-    def _refresh(self, scenario: str, due: Sequence[Due]) -> dict[str, Outcome]:
+    def _refresh(self, scenario: str, due: Sequence[Due]) -> dict[str, EnrichmentOutcome]:
         allowed = self.limit.take(len(due))
         outcomes = self._ask(scenario, due[:allowed])
         if refused := due[allowed:]:
@@ -99,8 +99,8 @@ class PreferencesStage:
             outcomes |= {one.question.subject_id: later for one in refused}
         return outcomes
 
-    def _ask(self, scenario: str, due: Sequence[Due]) -> dict[str, Outcome]:
-        outcomes: dict[str, Outcome] = {}
+    def _ask(self, scenario: str, due: Sequence[Due]) -> dict[str, EnrichmentOutcome]:
+        outcomes: dict[str, EnrichmentOutcome] = {}
         try:
             outcomes = self.pipeline.enrich(scenario, [one.question for one in due])
         finally:

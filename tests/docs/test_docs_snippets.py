@@ -20,7 +20,7 @@ from loreline.client.ranking_calls import ranked_of
 from loreline.ranking.v1 import ranking_pb2
 from services.cli.interaction_files import read_interactions
 from services.cli.item_files import read_items
-from services.trainer.datasets.generic import read_mapping
+from services.trainer.data.datasets.generic import read_mapping
 from services.updater.events import Upsert, decode
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,6 +21,7 @@ from services.cli.local_processes import LocalProcesses
 from services.cli.settings import CliSettings
 from services.model_registry import ModelRegistry
 from services.scenarios import Item
+from services.trainer.training.config import FOLDER as CONFIGS
 from tests.tiny_language_models import tiny_language_model, word_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -66,7 +67,7 @@ def write_config(folder: Path) -> Path:
     named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(words), **named)
     tokenizer.save_pretrained(folder / "tiny")
-    shipped = yaml.safe_load((ROOT / "services" / "trainer" / "configs" / "unictr.yaml").read_text())
+    shipped = yaml.safe_load((CONFIGS / "unictr.yaml").read_text())
     changes = {"language_model": str(folder / "tiny"), "ladder_every": 1, "max_tokens": 60, "epochs": 1}
     path = folder / "unictr.yaml"
     path.write_text(yaml.safe_dump(shipped | changes))

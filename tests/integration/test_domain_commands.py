@@ -23,12 +23,12 @@ from services.model_registry import ModelRegistry, verify_files
 from services.model_registry.sequence_golden import verify_networks
 from services.model_registry.unictr_files import ATTENTION_MASK, INPUT_IDS, LANGUAGE_MODEL_FILE, STATES, network_file
 from services.scenarios import load_scenario
-from services.trainer.onnx_files import open_onnx
+from services.trainer.release.onnx_files import open_onnx
+from services.trainer.training.config import FOLDER as CONFIGS
 from tests.several_domains import write_domains, write_language_model
 from tests.unit.cli.command import Command
 
 SERVICES = Path(__file__).parents[2] / "services"
-CONFIGS = SERVICES / "trainer" / "configs"
 DOMAINS = ("music", "retail", "books")
 LOADING_TRIES = 300
 

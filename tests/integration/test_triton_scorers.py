@@ -16,8 +16,8 @@ import pytest
 import tritonclient.grpc as triton_grpc
 
 from deploy.triton.render import render
+from services.cli.models.promoting import load
 from services.cli.output import NotReady
-from services.cli.promoting import load
 from services.model_registry import GoldenSet, ModelRegistry, VersionRefused, verify_scorer
 from services.ranking.scorers import Scorer
 from services.ranking.scorers.opening import ScorerOpener, ScorerOptions

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from services.ctr.batch import FeatureSpec, RankingBatch
 from services.ctr.layers import ListGRU, initialise
-from services.ctr.rerankers.candidates import ListEmbedding
+from services.ctr.rerankers.list_embedding import ListEmbedding
 
 
 class DLCM(nn.Module):

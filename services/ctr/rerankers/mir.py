@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from services.ctr.batch import PADDING, FeatureSpec, RankingBatch, knowledge_fields
 from services.ctr.layers import AttentionalGRU, LogitHead, SelfAttentionBlock, initialise
-from services.ctr.rerankers.candidates import ListEmbedding
+from services.ctr.rerankers.list_embedding import ListEmbedding
 
 
 class MIR(nn.Module):

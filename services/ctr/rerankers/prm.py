@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from services.ctr.batch import FeatureSpec, RankingBatch
 from services.ctr.layers import LogitHead, SelfAttentionBlock, initialise
-from services.ctr.rerankers.candidates import ListEmbedding
+from services.ctr.rerankers.list_embedding import ListEmbedding
 
 
 class PRM(nn.Module):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from services.ctr.batch import FeatureSpec, RankingBatch
 from services.ctr.layers import LogitHead, SelfAttentionBlock, initialise
-from services.ctr.rerankers.candidates import ListEmbedding
+from services.ctr.rerankers.list_embedding import ListEmbedding
 
 
 class SetRank(nn.Module):

@@ -60,7 +60,7 @@ class Limits:
             )
 
 
-Outcome = Completion | ProviderError
+ProviderOutcome = Completion | ProviderError
 
 
 class Provider(Protocol):
@@ -82,7 +82,7 @@ class Provider(Protocol):
         """The generation parameters of a sample, fit for JSON: part of the answer's key and provenance."""
         ...
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """Yield (index of the prompt, outcome) as answers come, in any order, one for each prompt.
 
         Closing the iterator abandons what has not been answered. Raises ProviderUnavailable for all at once.

@@ -15,7 +15,7 @@ from services.knowledge.prompts import (
     clean_number,
     clean_text,
 )
-from services.knowledge.providers import Completion, Limits, Outcome, ProviderRefused
+from services.knowledge.providers import Completion, Limits, ProviderOutcome, ProviderRefused
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.tastes import Taste, Tastes, field_values, summarise
 from services.scenarios import Cluster, Item, Scenario, UserHistory
@@ -47,7 +47,7 @@ class CatalogueProvider:
         """The version of the composition."""
         return {"composition": COMPOSITION}
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:  # noqa: ARG002
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:  # noqa: ARG002
         """Yield every text at once, in order."""
         for index, prompt in enumerate(prompts):
             if isinstance(prompt, Prompt):

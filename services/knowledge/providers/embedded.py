@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services import wheel_assets
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Limits, Outcome, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, ProviderOutcome, ProviderUnavailable
 from services.knowledge.settings import KnowledgeSettings
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -49,7 +49,7 @@ class EmbeddedProvider:
             return {**shared, "do_sample": False}
         return {**shared, "do_sample": True, "temperature": 0.7, "top_p": 0.9, "seed": sample}
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """Yield the answers of each batch as it is done. Raises ProviderUnavailable when the model cannot be had."""
         for start in range(0, len(prompts), self._batch):
             with self._lock:

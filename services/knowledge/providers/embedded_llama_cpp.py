@@ -15,7 +15,7 @@ from llama_cpp import Llama
 
 from services import wheel_assets
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Limits, Outcome, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, ProviderOutcome, ProviderUnavailable
 from services.knowledge.settings import KnowledgeSettings
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -50,7 +50,7 @@ class LlamaCppProvider:
             return {**shared, "temperature": 0.0}
         return {**shared, "temperature": 0.7, "top_p": 0.9, "seed": sample}
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """Yield each answer as it is done. Raises ProviderUnavailable when the model cannot be had."""
         for position, prompt in enumerate(prompts):
             with self._lock:

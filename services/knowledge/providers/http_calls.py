@@ -26,9 +26,9 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from services.knowledge.providers import (
     Completion,
-    Outcome,
     PromptTooLong,
     ProviderError,
+    ProviderOutcome,
     ProviderRefused,
     ProviderUnavailable,
 )
@@ -91,7 +91,7 @@ class CircuitBreaker:
             self._probe = entered
         return entered
 
-    def leave(self, entered: object | None, outcome: Outcome | None) -> None:
+    def leave(self, entered: object | None, outcome: ProviderOutcome | None) -> None:
         """End a try; None says that it was broken off. A refusal is an answer: the server works."""
         if self._probe is entered:
             self._probe = None
@@ -115,9 +115,9 @@ class HttpCalls:
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm-calls", daemon=True)
         self._thread.start()
 
-    def ask_all(self, questions: list[Callable[[], Awaitable[Completion]]]) -> Iterator[tuple[int, Outcome]]:
+    def ask_all(self, questions: list[Callable[[], Awaitable[Completion]]]) -> Iterator[tuple[int, ProviderOutcome]]:
         """Yield (index, outcome) of every question as it comes; closing the iterator cancels the rest."""
-        outcomes: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
+        outcomes: queue.SimpleQueue[tuple[int, ProviderOutcome]] = queue.SimpleQueue()
         tasks = [self._submit(self._ask_in_turn(ask)) for ask in questions]
         for index, task in enumerate(tasks):
             task.add_done_callback(partial(_hand_over, outcomes, index))
@@ -174,7 +174,7 @@ class HttpCalls:
     async def _limit(self, most: int) -> None:
         self._turns().total_tokens = most
 
-    async def _ask_in_turn(self, ask: Callable[[], Awaitable[Completion]]) -> Outcome:
+    async def _ask_in_turn(self, ask: Callable[[], Awaitable[Completion]]) -> ProviderOutcome:
         try:
             self._breaker.check()
             async with self._turns():
@@ -183,7 +183,7 @@ class HttpCalls:
         except ProviderUnavailable as error:
             return error
 
-    async def _ask_until_deadline(self, ask: Callable[[], Awaitable[Completion]]) -> Outcome:
+    async def _ask_until_deadline(self, ask: Callable[[], Awaitable[Completion]]) -> ProviderOutcome:
         last: list[ProviderError] = []
         try:
             async with asyncio.timeout(self._deadline_seconds):
@@ -196,7 +196,7 @@ class HttpCalls:
 
     async def _try(self, ask: Callable[[], Awaitable[Completion]]) -> Completion:
         entered = await self._permission()
-        outcome: Outcome | None = None
+        outcome: ProviderOutcome | None = None
         try:
             outcome = completion = await ask()
         except Exception as error:
@@ -226,7 +226,9 @@ class HttpCalls:
         return AsyncRetrying(wait=self._wait, retry=retry_if_exception(is_worth_a_retry), reraise=True)
 
 
-def _hand_over(outcomes: queue.SimpleQueue[tuple[int, Outcome]], index: int, task: Future[Outcome]) -> None:
+def _hand_over(
+    outcomes: queue.SimpleQueue[tuple[int, ProviderOutcome]], index: int, task: Future[ProviderOutcome]
+) -> None:
     # a caller waits for one outcome of each question: without this it would wait for ever once the calls are closed
     given_up = ProviderUnavailable("the question was given up because the process stops")
     outcomes.put((index, given_up if task.cancelled() else task.result()))

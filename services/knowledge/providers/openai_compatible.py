@@ -12,7 +12,7 @@ import httpx2
 from huggingface_hub import AsyncInferenceClient
 
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Limits, Outcome, ProviderError, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, ProviderError, ProviderOutcome, ProviderUnavailable
 from services.knowledge.providers.http_calls import HttpCalls, MalformedAnswer, answers_get, finish_reason
 from services.knowledge.settings import KnowledgeSettings
 
@@ -58,7 +58,7 @@ class OpenAICompatibleProvider:
         sampling = {"temperature": 0.0} if sample == 0 else {"temperature": 0.7, "top_p": 0.9}
         return {"max_tokens": self._max_tokens, "seed": sample, **sampling}
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """Yield outcomes as the server answers."""
         yield from self._calls.ask_all([partial(self._ask, prompt, sample) for prompt in prompts])
 

@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import AsyncInferenceClient
 
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Limits, Outcome, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, ProviderOutcome, ProviderUnavailable
 from services.knowledge.providers.http_calls import HttpCalls, MalformedAnswer, answers_get, finish_reason
 from services.knowledge.settings import KnowledgeSettings
 
@@ -82,7 +82,7 @@ class TgiProvider:
             return {**shared, "do_sample": False}
         return {**shared, "do_sample": True, "temperature": 0.7, "top_p": 0.9}
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """Yield outcomes as the server answers."""
         yield from self._calls.ask_all([partial(self._ask, prompt, sample) for prompt in prompts])
 

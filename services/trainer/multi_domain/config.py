@@ -1,4 +1,4 @@
-"""What a run over several domains can be told."""
+"""What a run over several domains can be told. Networks stand here by name alone: reading a config needs no torch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from services.ctr.multi_domain import MULTI_DOMAIN
-from services.ctr.uni_ctr.ladders import LadderKind
 from services.ctr.uni_ctr.prompts import PromptMode
 from services.model_registry import ScorerKind
-from services.trainer.config import TrainingConfig, checked, read_document
-from services.trainer.language_models import DEFAULT_LANGUAGE_MODEL
+from services.trainer.training.config import TrainingConfig, checked, read_document
 
 Tuning = Literal["full", "low-rank", "frozen"]
+Ladder = Literal["transformer", "attention", "bottleneck", "none"]
 UNICTR: ScorerKind = "unictr"
 STUDENT: ScorerKind = "unictr-student"
 SINGLE_DOMAIN = ("dnn", "dcn", "deepfm", "autoint")
-NETWORKS = (UNICTR, STUDENT, *MULTI_DOMAIN, *SINGLE_DOMAIN)
+SHARED_DOMAINS = ("shared-bottom", "mmoe", "ple", "star", "pepnet")
+NETWORKS = (UNICTR, STUDENT, *SHARED_DOMAINS, *SINGLE_DOMAIN)
+DEFAULT_LANGUAGE_MODEL = "all-MiniLM-L6-v2"
 NO_LANGUAGE_MODEL = "none"
 TASK: Literal["multi-domain"] = "multi-domain"
 
@@ -54,7 +54,7 @@ class MultiDomainConfig(BaseModel):
     low_rank_alpha: int = Field(default=32, ge=1)
     ladder_every: int = Field(default=2, ge=1)
     """Layers from one ladder to the next."""
-    ladder: LadderKind = "transformer"
+    ladder: Ladder = "transformer"
     general: bool = True
     """Whether there is a general network."""
     prompt_mode: PromptMode = "full"

@@ -18,19 +18,20 @@ from services.ctr.knowledge_augmented import DistinctKnowledge, hide_ids
 from services.ctr.uni_ctr.network import GENERAL, UNKNOWN_DOMAIN
 from services.ctr.uni_ctr.student import Student, distillation_loss, hide_domains
 from services.model_registry import UNKNOWN, ModelRegistry
-from services.trainer.columns import Indices, sample_rows
-from services.trainer.config import InvalidConfig
-from services.trainer.loop import Epoch
+from services.trainer.data.interaction_log import Indices, sample_rows
+from services.trainer.data.knowledge_rows import StoredVectors
+from services.trainer.data.offline_store import stored_vectors
+from services.trainer.data.samples import Samples
 from services.trainer.multi_domain.config import MultiDomainConfig
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.features import Features, features_of, labels
 from services.trainer.multi_domain.learners import OWN, batches_of_any, domain_places
 from services.trainer.multi_domain.loop import fit
-from services.trainer.multi_domain.material import Material
 from services.trainer.multi_domain.stored_versions import StoredVersion, newest_unictr
-from services.trainer.networks import KnowledgeTables, distinct_knowledge, knowledge_table
-from services.trainer.offline_store import StoredVectors, stored_vectors
-from services.trainer.samples import Samples
-from services.trainer.training import SILENT, Watcher, device
+from services.trainer.training.batches import KnowledgeTables, distinct_knowledge, knowledge_table
+from services.trainer.training.config import InvalidConfig
+from services.trainer.training.loop import Epoch
+from services.trainer.training.run import SILENT, RunObserver, device
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class StudentLearner:
 
     def __post_init__(self) -> None:
         """Keep the vectors where the network is, and note which samples no text tells of."""
-        columns = self.features.material.columns
-        self._untold = np.zeros(len(columns.user), dtype=np.int64)
-        self._untold[sample_rows(columns)] = 1
+        log = self.features.data.log
+        self._untold = np.zeros(len(log.user), dtype=np.int64)
+        self._untold[sample_rows(log)] = 1
         tables = self.tables.item, self.tables.user
         self._item, self._user = (torch.from_numpy(table).to(self.device) for table in tables)
 
@@ -101,7 +102,7 @@ class StudentLearner:
         """The stored vectors of the batch's items and users."""
         item_row = self.tables.item_row[samples.item[chosen]]
         rows = samples.row[chosen]
-        user_row = self.tables.user_row[self.features.material.columns.user[rows]] * self._untold[rows]
+        user_row = self.tables.user_row[self.features.data.log.user[rows]] * self._untold[rows]
         return (
             distinct_knowledge(self._item, torch.from_numpy(item_row).to(self.device)),
             distinct_knowledge(self._user, torch.from_numpy(user_row).to(self.device)),
@@ -115,15 +116,15 @@ class StudentLearner:
         return scored.squeeze(-1)
 
     def _domain(self, rows: Indices) -> Tensor:
-        return domain_places(self.features.material, self.network.domains, rows, self.device)
+        return domain_places(self.features.data, self.network.domains, rows, self.device)
 
 
 def distil(
-    material: Material,
+    data: DomainData,
     config: MultiDomainConfig,
     directory: Path,
     registry: ModelRegistry,
-    watcher: Watcher = SILENT,
+    observer: RunObserver = SILENT,
 ) -> tuple[StudentLearner, str, list[Epoch]]:
     """The trained student, the encoder of the text vectors that it reads, and its epochs.
 
@@ -131,39 +132,39 @@ def distil(
     """
     stored = StoredVersion.read(registry, config.teacher or newest_unictr(registry))
     items, users = stored_vectors(directory, "item_knowledge"), stored_vectors(directory, "user_knowledge")
-    watcher.stage(f"asking the teacher, version {stored.manifest.version}")
-    learner = _student(material, config, items, users, _taught(stored, material))
-    split = material.split
-    watcher.stage("training the student")
+    observer.stage(f"asking the teacher, version {stored.manifest.version}")
+    learner = _student(data, config, items, users, _taught(stored, data))
+    split = data.split
+    observer.stage("training the student")
     epochs = fit(
         learner,
-        material,
+        data,
         split.training,
         split.validation,
         config,
         "student",
-        watcher,
+        observer,
     )
     return learner, items.encoder, epochs
 
 
-def _taught(stored: StoredVersion, material: Material) -> Teaching:
-    rows, count = material.split.training.row, len(material.domain)
+def _taught(stored: StoredVersion, data: DomainData) -> Teaching:
+    rows, count = data.split.training.row, len(data.domain)
     own, general = (np.full(count, np.nan, np.float32) for _ in range(2))
-    own[rows], general[rows] = stored.logits(material, rows)
+    own[rows], general[rows] = stored.logits(data, rows)
     return Teaching(stored.manifest.version, own, general)
 
 
 def _student(
-    material: Material, config: MultiDomainConfig, items: StoredVectors, users: StoredVectors, teaching: Teaching
+    data: DomainData, config: MultiDomainConfig, items: StoredVectors, users: StoredVectors, teaching: Teaching
 ) -> StudentLearner:
     torch.manual_seed(config.seed)
-    features = features_of(material, config.history_length, with_user=False)
+    features = features_of(data, config.history_length, with_user=False)
     tables = KnowledgeTables(
         knowledge_table(items.vectors),
         knowledge_table(users.vectors),
-        _rows(items, [item.item_id for item in material.items]),
-        _rows(users, material.user_ids),
+        _rows(items, [item.item_id for item in data.items]),
+        _rows(users, data.user_ids),
     )
     width = config.embedding_width
     adaptor = AdaptorConfig(knowledge_width=tables.width, augmented_width=width)
@@ -171,7 +172,7 @@ def _student(
         raise InvalidConfig(f"student_backbone: must be one of {', '.join(BACKBONES)}, is {config.student_backbone!r}")
     backbone = partial(BACKBONES[config.student_backbone], dropout=config.dropout, **config.network_options)
     try:
-        network = Student(backbone, features.spec(width, width), material.trained, adaptor, config.knowledge_dropout)
+        network = Student(backbone, features.spec(width, width), data.trained, adaptor, config.knowledge_dropout)
     except (TypeError, ValueError) as error:
         raise InvalidConfig(f"network_options: {config.student_backbone} refuses them: {error}") from error
     return StudentLearner(network.to(device()), features, tables, teaching, config, device())

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.evaluation import sliced
-from services.trainer.multi_domain.material import Material
-from services.trainer.samples import Samples
+from services.trainer.data.samples import Samples
+from services.trainer.evaluation.metrics import sliced
+from services.trainer.multi_domain.domain_data import DomainData
 
 DECIDES = "mean auc"
 Floats = npt.NDArray[np.float64]
 DomainMetrics = dict[str, dict[str, float]]
 
 
-def domain_metrics(material: Material, samples: Samples, logits: Floats) -> DomainMetrics:
+def domain_metrics(data: DomainData, samples: Samples, logits: Floats) -> DomainMetrics:
     """AUC, LogLoss (nats) and `samples` of each domain that has samples (N,)."""
-    domain = material.domain_of(samples)
-    present = {name: domain == code for code, name in enumerate(material.domains) if (domain == code).any()}
+    domain = data.domain_of(samples)
+    present = {name: domain == code for code, name in enumerate(data.domains) if (domain == code).any()}
     return sliced(samples.label[:, 0], probability(logits), present)
 
 

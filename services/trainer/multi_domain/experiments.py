@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from services.ctr.uni_ctr.network import GENERAL
-from services.trainer.datasets import MultiDomainDataset
-from services.trainer.evaluation import relative_improvement, sliced
+from services.trainer.data.datasets import MultiDomainDataset
+from services.trainer.data.samples import Samples
+from services.trainer.evaluation.metrics import relative_improvement, sliced
+from services.trainer.evaluation.significance import Difference, RankedScores, paired_bootstrap
 from services.trainer.multi_domain.config import UNICTR, MultiDomainConfig
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.evaluation import Floats, probability
-from services.trainer.multi_domain.material import Material
 from services.trainer.multi_domain.training import Fitted, prepare, train_network
-from services.trainer.samples import Samples
-from services.trainer.significance import Difference, RankedScores, paired_bootstrap
-from services.trainer.training import SILENT, Watcher
+from services.trainer.training.run import SILENT, RunObserver
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Experiment:
 
     dataset: MultiDomainDataset
     folder: Path
-    watcher: Watcher = SILENT
+    observer: RunObserver = SILENT
 
     def compare(self, wanted: Mapping[str, MultiDomainConfig], seeds: int) -> list[DomainComparison]:
         """Train what is missing, and compare all with the reference: the first unictr config, else the first.
@@ -97,16 +97,16 @@ class Experiment:
         return [run.against(runs[reference]) for run in runs.values()]
 
     def _run(self, label: str, config: MultiDomainConfig, seeds: int) -> _Run:
-        material = prepare(self.dataset, config)
+        data = prepare(self.dataset, config)
         numbers = range(config.seed, config.seed + seeds)
-        found = [self._trial(label, material, config.model_copy(update={"seed": seed})) for seed in numbers]
-        return _Run(label, material, [trial for trial, _ in found], [logits for _, logits in found])
+        found = [self._trial(label, data, config.model_copy(update={"seed": seed})) for seed in numbers]
+        return _Run(label, data, [trial for trial, _ in found], [logits for _, logits in found])
 
-    def _trial(self, label: str, material: Material, config: MultiDomainConfig) -> tuple[DomainTrial, Floats]:
-        path = self.folder / "trials" / f"{trial_name(config, material)[:24]}.json"
+    def _trial(self, label: str, data: DomainData, config: MultiDomainConfig) -> tuple[DomainTrial, Floats]:
+        path = self.folder / "trials" / f"{trial_name(config, data)[:24]}.json"
         if not path.exists():
-            self.watcher.stage(f"{label}, seed {config.seed}")
-            fitted = train_network(self.dataset, material, config, self.watcher)
+            self.observer.stage(f"{label}, seed {config.seed}")
+            fitted = train_network(self.dataset, data, config, self.observer)
             trial, logits = trial_of(label, config, fitted)
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path.with_suffix(".npy"), logits.astype(np.float32))
@@ -119,7 +119,7 @@ class _Run:
     """A config's trials, one a seed, and their logits (N,) of the test part; NaN where no head was there."""
 
     label: str
-    material: Material
+    data: DomainData
     trials: list[DomainTrial]
     logits: list[Floats]
 
@@ -134,13 +134,13 @@ class _Run:
             mean_auc=float(np.mean([one.auc for one in figures.values()])),
             seconds=float(np.mean([trial.seconds for trial in self.trials])),
             facts=self.trials[0].facts,
-            note=self.material.note,
+            note=self.data.note,
         )
 
     def _figures(self, name: str, reference: _Run) -> DomainFigures:
         found = [trial.domains[name] for trial in self.trials]
         auc, logloss = ([metrics[key] for metrics in found] for key in ("auc", "logloss"))
-        test = self.material.of(self.material.split.test, [name])
+        test = self.data.of(self.data.split.test, [name])
         mean = float(np.mean(auc))
         compared = self.label != reference.label and name in reference.trials[0].domains
         best = float(np.mean([trial.domains[name]["auc"] for trial in reference.trials])) if compared else 0.0
@@ -159,7 +159,7 @@ class _Run:
     def _difference(self, name: str, reference: _Run) -> Difference:
         samples, chosen = self._test_of(name)
         own, other = (run.ranked(name) for run in (self, reference))
-        return paired_bootstrap(self.material.columns.user[samples.row[chosen]], own, other)
+        return paired_bootstrap(self.data.log.user[samples.row[chosen]], own, other)
 
     def ranked(self, name: str) -> list[Callable[[Floats], float]]:
         """The AUC of a domain as a function of sample weights, one a seed."""
@@ -169,18 +169,18 @@ class _Run:
 
     def _test_of(self, name: str) -> tuple[Samples, npt.NDArray[np.bool_]]:
         """The test part, and which of its samples are of a domain."""
-        samples = self.material.split.test
-        return samples, self.material.domain_of(samples) == self.material.domains.index(name)
+        samples = self.data.split.test
+        return samples, self.data.domain_of(samples) == self.data.domains.index(name)
 
 
 def trial_of(label: str, config: MultiDomainConfig, fitted: Fitted) -> tuple[DomainTrial, Floats]:
     """The trial of a trained network, and its logits (N,) of the test part."""
-    material, test = fitted.material, fitted.material.split.test
-    logits, domain = np.full(len(test), np.nan), material.domain_of(test)
+    data, test = fitted.data, fitted.data.split.test
+    logits, domain = np.full(len(test), np.nan), data.domain_of(test)
     heads: dict[str, str] = {}
     zero_shot: dict[str, dict[str, float]] = {}
-    for code, name in enumerate(material.domains):
-        samples = material.of(test, [name])
+    for code, name in enumerate(data.domains):
+        samples = data.of(test, [name])
         if name in fitted.heads:
             heads[name], found = "own", fitted.logits(samples, name)
         elif fitted.added:
@@ -188,7 +188,7 @@ def trial_of(label: str, config: MultiDomainConfig, fitted: Fitted) -> tuple[Dom
         else:
             heads[name], found, zero_shot[name] = _unseen(fitted, samples)
         logits[domain == code] = found
-    measured = {name: domain == material.domains.index(name) for name in heads}
+    measured = {name: domain == data.domains.index(name) for name in heads}
     trial = DomainTrial(
         label=label,
         network=config.network,
@@ -204,9 +204,9 @@ def trial_of(label: str, config: MultiDomainConfig, fitted: Fitted) -> tuple[Dom
     return trial, logits
 
 
-def trial_name(config: MultiDomainConfig, material: Material) -> str:
+def trial_name(config: MultiDomainConfig, data: DomainData) -> str:
     """A hash of all that decides what a trial comes to: config and data."""
-    return hashlib.sha256(f"{config.model_dump_json(exclude_defaults=True)} {material.data_hash}".encode()).hexdigest()
+    return hashlib.sha256(f"{config.model_dump_json(exclude_defaults=True)} {data.data_hash}".encode()).hexdigest()
 
 
 def _unseen(fitted: Fitted, samples: Samples) -> tuple[str, Floats, dict[str, float]]:

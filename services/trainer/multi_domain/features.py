@@ -12,8 +12,8 @@ from torch import Tensor
 
 from services.ctr.batch import FeatureSpec, RankingBatch
 from services.model_registry import PADDING, Vocabulary
-from services.trainer.multi_domain.material import NOBODY, Material, field_count, field_values
-from services.trainer.samples import Samples
+from services.trainer.data.samples import Samples
+from services.trainer.multi_domain.domain_data import NOBODY, DomainData, field_count, field_values
 
 USER_FIELD = "user"
 MAXIMUM_RATING = 5
@@ -26,7 +26,7 @@ class Features:
     The user's id is one more field of the candidate; history entries leave it empty (PADDING).
     """
 
-    material: Material
+    data: DomainData
     vocabulary: Vocabulary
     item: npt.NDArray[np.int64]  # (I,)
     fields: npt.NDArray[np.int64]  # (I, F)
@@ -40,18 +40,18 @@ class Features:
 
     def batch(self, samples: Samples, chosen: npt.NDArray[np.int64], device: torch.device) -> RankingBatch:
         """The inputs of some samples, B of one candidate each."""
-        columns, rows = self.material.columns, samples.row[chosen]
-        candidate, past = samples.item[chosen], self.material.history(rows, self.history_length)
+        log, rows = self.data.log, samples.row[chosen]
+        candidate, past = samples.item[chosen], self.data.history(rows, self.history_length)
         there = past != NOBODY
-        liked = columns.item[past] * there
-        user = self.user[columns.user[rows]]
+        liked = log.item[past] * there
+        user = self.user[log.user[rows]]
         return RankingBatch(
             item_id=_on(self.item[candidate], device),
             item_fields=_on(self._with_user(self.fields[candidate], user[:, None, None]), device),
             item_augmented=torch.empty(0),
             history_item_id=_on(self.item[liked] * there, device),
             history_fields=_on(self._with_user(self.fields[liked] * there[..., None], np.int64(PADDING)), device),
-            history_rating=_on((columns.rating[past] * there).astype(np.float32), device),
+            history_rating=_on((log.rating[past] * there).astype(np.float32), device),
             user_augmented=torch.empty(0),
         )
 
@@ -64,33 +64,33 @@ class Features:
 
 
 def features_of(
-    material: Material, history_length: int, with_user: bool = True, known: Vocabulary | None = None
+    data: DomainData, history_length: int, with_user: bool = True, known: Vocabulary | None = None
 ) -> Features:
     """Features of what the training part holds; with a `known` vocabulary that one, and behind it what is new."""
-    width = field_count(material.items)
-    vocabulary = _vocabulary(material, width, with_user, known)
+    width = field_count(data.items)
+    vocabulary = _vocabulary(data, width, with_user, known)
     names = [name for name in vocabulary.fields if name != USER_FIELD]
     alone = Vocabulary(vocabulary.item_ids, {name: vocabulary.fields[name] for name in names})
-    fields = [alone.field_indices(values) for values in field_values(material.items, width)]
+    fields = [alone.field_indices(values) for values in field_values(data.items, width)]
     users = Vocabulary(vocabulary.fields[USER_FIELD], {}) if with_user else None
     return Features(
-        material,
+        data,
         vocabulary,
-        np.array([vocabulary.item_index(item.item_id) for item in material.items], dtype=np.int64),
+        np.array([vocabulary.item_index(item.item_id) for item in data.items], dtype=np.int64),
         np.stack(fields),
-        np.array([users.item_index(name) if users else PADDING for name in material.user_ids], dtype=np.int64),
+        np.array([users.item_index(name) if users else PADDING for name in data.user_ids], dtype=np.int64),
         history_length,
     )
 
 
-def _vocabulary(material: Material, width: int, with_user: bool, known: Vocabulary | None) -> Vocabulary:
-    rows = material.split.training.row
-    items = [material.items[code] for code in dict.fromkeys(material.columns.item[rows].tolist())]
+def _vocabulary(data: DomainData, width: int, with_user: bool, known: Vocabulary | None) -> Vocabulary:
+    rows = data.split.training.row
+    items = [data.items[code] for code in dict.fromkeys(data.log.item[rows].tolist())]
     columns = list(zip(*field_values(items, width), strict=True)) if items else [()] * width
     fields = {f"field_{place + 1}": _distinct(filter(None, values)) for place, values in enumerate(columns)}
     if with_user:
-        users = material.columns.user[rows].tolist()
-        fields[USER_FIELD] = _distinct(material.user_ids[code] for code in users)
+        users = data.log.user[rows].tolist()
+        fields[USER_FIELD] = _distinct(data.user_ids[code] for code in users)
     item_ids = [item.item_id for item in items]
     if known is None:
         return Vocabulary(item_ids, fields)

@@ -9,9 +9,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from services.ctr.uni_ctr.id_network import IdNetwork
 from services.ctr.uni_ctr.language_model import LanguageModel, LowRank
-from services.trainer.config import InvalidConfig
-from services.trainer.language_models import LanguageModelUnavailable, PretrainedLanguageModel, load_language_model
 from services.trainer.multi_domain.config import NO_LANGUAGE_MODEL, MultiDomainConfig
+from services.trainer.multi_domain.pretrained_models import (
+    LanguageModelUnavailable,
+    PretrainedLanguageModel,
+    load_language_model,
+)
+from services.trainer.training.config import InvalidConfig
 
 PADDING_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"
 

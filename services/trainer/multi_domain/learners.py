@@ -18,10 +18,10 @@ from services.ctr.multi_domain import MULTI_DOMAIN
 from services.ctr.uni_ctr.network import GENERAL, UNKNOWN_DOMAIN, UniCtr
 from services.ctr.uni_ctr.prompts import PromptFormat
 from services.model_registry import UNKNOWN
+from services.trainer.data.samples import Samples
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.features import Features, labels
-from services.trainer.multi_domain.material import Material
 from services.trainer.multi_domain.token_table import TokenTable
-from services.trainer.samples import Samples
 
 Indices = npt.NDArray[np.int64]
 OWN = ""  # the head of each sample's own domain
@@ -98,7 +98,7 @@ class FeatureLearner:
     def _domain(self, samples: Samples, chosen: Indices, head: str) -> Tensor:
         if head != OWN:
             return torch.full((len(chosen),), self.domains.index(head), device=self.device)
-        return domain_places(self.features.material, self.domains, samples.row[chosen], self.device)
+        return domain_places(self.features.data, self.domains, samples.row[chosen], self.device)
 
 
 @dataclass
@@ -107,7 +107,7 @@ class PromptLearner:
 
     network: UniCtr
     table: TokenTable
-    material: Material
+    data: DomainData
     device: torch.device
     form: PromptFormat
     tokenizer: Tokenizer
@@ -149,7 +149,7 @@ class PromptLearner:
         return own
 
     def _domain(self, samples: Samples, chosen: Indices) -> Tensor:
-        return domain_places(self.material, self.network.domains, samples.row[chosen], self.device)
+        return domain_places(self.data, self.network.domains, samples.row[chosen], self.device)
 
 
 def scores(learner: Learner, samples: Samples, head: str = OWN) -> npt.NDArray[np.float64]:
@@ -168,10 +168,10 @@ def batches_of_any(count: int, size: int, random: np.random.Generator | None) ->
     return _cut(order, size if random else SCORED_ROWS)
 
 
-def domain_places(material: Material, own: Sequence[str], rows: Indices, device: torch.device) -> Tensor:
+def domain_places(data: DomainData, own: Sequence[str], rows: Indices, device: torch.device) -> Tensor:
     """(B,) int64: the place of each log row's domain among a network's own, or UNKNOWN_DOMAIN."""
-    place = np.array([own.index(name) if name in own else UNKNOWN_DOMAIN for name in material.domains])
-    return torch.from_numpy(place[material.domain[rows]]).to(device)
+    place = np.array([own.index(name) if name in own else UNKNOWN_DOMAIN for name in data.domains])
+    return torch.from_numpy(place[data.domain[rows]]).to(device)
 
 
 def _cut(order: Indices, size: int) -> list[Indices]:

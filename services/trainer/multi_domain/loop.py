@@ -10,25 +10,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from services.trainer.loop import Epoch, Progress, best_epoch, finished, precision
+from services.trainer.data.samples import Samples
 from services.trainer.multi_domain.config import MultiDomainConfig
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.evaluation import DECIDES, domain_metrics, mean_auc
 from services.trainer.multi_domain.learners import Learner, scores
-from services.trainer.multi_domain.material import Material
-from services.trainer.samples import Samples
-from services.trainer.training import SILENT, Watcher
+from services.trainer.training.loop import Epoch, EpochProgress, best_epoch, finished, precision
+from services.trainer.training.run import SILENT, RunObserver
 
 
 def fit(
     learner: Learner,
-    material: Material,
+    data: DomainData,
     training: Samples,
     validation: Samples,
     config: MultiDomainConfig,
     name: str = "",
-    watcher: Watcher = SILENT,
+    observer: RunObserver = SILENT,
 ) -> list[Epoch]:
-    """Train in place, and tell the watcher under a name.
+    """Train in place, and tell the observer under a name.
 
     The network ends with the weights of the epoch whose mean validation AUC was best. What does not require a gradient
     stays as it is. The test part is never looked at.
@@ -45,11 +45,11 @@ def fit(
             loss += _step(learner, training, chosen, config, optimizer) * len(chosen)
             schedule.step()
             done += len(chosen)
-            watcher.progress(name, Progress(number, done, len(training), done / (time.perf_counter() - started)))
+            observer.progress(name, EpochProgress(number, done, len(training), done / (time.perf_counter() - started)))
         rate = len(training) / (time.perf_counter() - started)
-        found = domain_metrics(material, validation, scores(learner, validation))
+        found = domain_metrics(data, validation, scores(learner, validation))
         epochs.append(Epoch(number, loss / len(training), {DECIDES: mean_auc(found)}, rate))
-        watcher.epoch(name, epochs[-1])
+        observer.epoch(name, epochs[-1])
         if best_epoch(epochs, DECIDES).number == number:
             best = copy.deepcopy(learner.network.state_dict())
     learner.network.load_state_dict(best)

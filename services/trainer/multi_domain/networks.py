@@ -17,23 +17,23 @@ from services.ctr.multi_domain import MULTI_DOMAIN
 from services.ctr.uni_ctr.domain_network import UniCtrConfig
 from services.ctr.uni_ctr.language_model import LanguageModel
 from services.ctr.uni_ctr.network import UniCtr
-from services.trainer.config import InvalidConfig
 from services.trainer.multi_domain.config import UNICTR, MultiDomainConfig
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.features import Features, features_of
 from services.trainer.multi_domain.language_models import build_backbone
 from services.trainer.multi_domain.learners import FeatureLearner, Learner, PromptLearner
-from services.trainer.multi_domain.material import Material
 from services.trainer.multi_domain.stored_versions import StoredVersion
 from services.trainer.multi_domain.token_table import prompt_format, token_table, written
-from services.trainer.training import device
+from services.trainer.training.config import InvalidConfig
+from services.trainer.training.run import device
 
 
-def build(material: Material, config: MultiDomainConfig, domains: Sequence[str]) -> Learner:
+def build(data: DomainData, config: MultiDomainConfig, domains: Sequence[str]) -> Learner:
     """A network for some domains, with its way to its inputs. Raises InvalidConfig."""
     torch.manual_seed(config.seed)
     if config.network == UNICTR:
-        return _uni_ctr(material, config, domains)
-    features = features_of(material, config.history_length)
+        return _uni_ctr(data, config, domains)
+    features = features_of(data, config.history_length)
     network = feature_network(features, config, len(domains)).to(device())
     return FeatureLearner(network, features, tuple(domains), device(), config.id_dropout)
 
@@ -51,7 +51,7 @@ def feature_network(features: Features, config: MultiDomainConfig, domains: int)
     return made
 
 
-def with_domain(learner: Learner, material: Material, config: MultiDomainConfig, name: str) -> Learner:
+def with_domain(learner: Learner, data: DomainData, config: MultiDomainConfig, name: str) -> Learner:
     """The learner with a domain more, of which alone it learns from now on. Raises InvalidConfig.
 
     Uni-CTR adds a network. A baseline keeps every weight that it had, bit for bit: what is new is the domain's own
@@ -63,11 +63,11 @@ def with_domain(learner: Learner, material: Material, config: MultiDomainConfig,
             learner.network.add_domain(name)
         except ValueError as error:
             raise InvalidConfig(f"added: {error}") from error
-        table = token_table(material, learner.form, learner.tokenizer)
-        return replace(learner, table=table, material=material)
+        table = token_table(data, learner.form, learner.tokenizer)
+        return replace(learner, table=table, data=data)
     if not isinstance(learner, FeatureLearner) or config.network not in MULTI_DOMAIN:
         raise InvalidConfig(f"added: a {config.network} network has no parts of domains; train it on the domain alone")
-    features = features_of(material, config.history_length, known=learner.features.vocabulary)
+    features = features_of(data, config.history_length, known=learner.features.vocabulary)
     domains = (*learner.domains, name)
     return FeatureLearner(
         _grown(learner.network, feature_network(features, config, len(domains)).to(device())),
@@ -78,21 +78,21 @@ def with_domain(learner: Learner, material: Material, config: MultiDomainConfig,
     )
 
 
-def stored_with_domain(stored: StoredVersion, material: Material, name: str) -> PromptLearner:
+def stored_with_domain(stored: StoredVersion, data: DomainData, name: str) -> PromptLearner:
     """A network for one domain over a stored version's language model, which stays as it is. Raises InvalidConfig."""
     torch.manual_seed(stored.config.seed)
     config = replace(_sizes(stored.config), general=False)
     try:
-        table = stored.table(material)
+        table = stored.table(data)
         network = UniCtr(cast(LanguageModel, stored.language_model()), config, [name])  # it has its face
     except ValueError as error:
         raise InvalidConfig(f"domain {name}: {error}") from error
-    return PromptLearner(network, table, material, torch.device("cpu"), stored.form, stored.tokenizer, "stored")
+    return PromptLearner(network, table, data, torch.device("cpu"), stored.form, stored.tokenizer, "stored")
 
 
-def unchanged(before: Learner, after: Learner, material: Material, rows: int = 64) -> bool:
+def unchanged(before: Learner, after: Learner, data: DomainData, rows: int = 64) -> bool:
     """Whether the heads that were there before score some samples as they did, bit for bit."""
-    samples = material.of(material.split.validation, before.heads[-1:])
+    samples = data.of(data.split.validation, before.heads[-1:])
     chosen = np.arange(min(rows, len(samples)))
     for learner in (before, after):
         learner.network.eval()
@@ -106,16 +106,16 @@ def unchanged(before: Learner, after: Learner, material: Material, rows: int = 6
         )
 
 
-def _uni_ctr(material: Material, config: MultiDomainConfig, domains: Sequence[str]) -> PromptLearner:
-    form = prompt_format(material, config)
-    known = (parts.text for parts in written(material, form, material.split.training.row))
+def _uni_ctr(data: DomainData, config: MultiDomainConfig, domains: Sequence[str]) -> PromptLearner:
+    form = prompt_format(data, config)
+    known = (parts.text for parts in written(data, form, data.split.training.row))
     backbone = build_backbone(config, known)
     try:
-        table = token_table(material, form, backbone.tokenizer)
+        table = token_table(data, form, backbone.tokenizer)
         network = UniCtr(backbone.network, _sizes(config), domains).to(device())
     except ValueError as error:
         raise InvalidConfig(f"unictr: {error}") from error
-    return PromptLearner(network, table, material, device(), form, backbone.tokenizer, backbone.origin)
+    return PromptLearner(network, table, data, device(), form, backbone.tokenizer, backbone.origin)
 
 
 def _sizes(config: MultiDomainConfig) -> UniCtrConfig:

@@ -16,20 +16,20 @@ from services.model_registry import Manifest, ModelRegistry
 from services.model_registry.file_hashes import file_hash
 from services.model_registry.sequence_golden import SequenceGolden, golden_file
 from services.model_registry.unictr_files import PROMPTS_FILE, network_file
-from services.trainer.config import InvalidConfig
 from services.trainer.multi_domain.config import UNICTR, MultiDomainConfig
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.learners import PromptLearner
-from services.trainer.multi_domain.material import Material
 from services.trainer.multi_domain.stored_versions import CONFIG_FILE, StoredVersion
 from services.trainer.multi_domain.token_table import domain_text
-from services.trainer.uni_ctr_export import export_network, export_uni_ctr
+from services.trainer.release.uni_ctr_export import export_network, export_uni_ctr
+from services.trainer.training.config import InvalidConfig
 
 GOLDEN_PROMPTS = 16
 
 
 def register_uni_ctr(
     learner: PromptLearner,
-    material: Material,
+    data: DomainData,
     config: MultiDomainConfig,
     registry: ModelRegistry,
     metrics: Mapping[str, float],
@@ -43,7 +43,7 @@ def register_uni_ctr(
         form = form.with_domain(name, domain_text(name))
     hashes = export_uni_ctr(learner.network, learner.tokenizer, form, files)
     for name in (*learner.network.domains, GENERAL):
-        hashes[golden_file(name)] = _golden(learner, material, name).write(files, name)
+        hashes[golden_file(name)] = _golden(learner, data, name).write(files, name)
     hashes[CONFIG_FILE] = write_config(config, files)
     manifest = Manifest(
         version=registry.next_version(),
@@ -53,7 +53,7 @@ def register_uni_ctr(
         created_time=datetime.now(UTC),
         history_length=config.history_length,
         metrics=dict(metrics),
-        data_hash=material.data_hash,
+        data_hash=data.data_hash,
         file_hashes=hashes,
     )
     registry.register(manifest, files)
@@ -63,7 +63,7 @@ def register_uni_ctr(
 def register_with_domain(
     stored: StoredVersion,
     learner: PromptLearner,
-    material: Material,
+    data: DomainData,
     name: str,
     registry: ModelRegistry,
     metrics: Mapping[str, float],
@@ -72,7 +72,7 @@ def register_with_domain(
     files, hashes = _copied(stored, registry, without={PROMPTS_FILE})
     form = stored.form.with_domain(name, domain_text(name))
     hashes |= export_network(learner.network, name, files, form.max_tokens)
-    hashes[golden_file(name)] = _golden(learner, material, name).write(files, name)
+    hashes[golden_file(name)] = _golden(learner, data, name).write(files, name)
     hashes[PROMPTS_FILE] = _write(files / PROMPTS_FILE, form.to_json())
     scenarios = [*stored.manifest.scenarios, name]
     return _register(stored.manifest, registry, files, scenarios, {**stored.manifest.metrics, **metrics}, hashes)
@@ -126,9 +126,9 @@ def _register(
     return manifest.version
 
 
-def _golden(learner: PromptLearner, material: Material, name: str) -> SequenceGolden:
+def _golden(learner: PromptLearner, data: DomainData, name: str) -> SequenceGolden:
     """Prompts of the test part, its own ones for a domain's network, with the logits that the network gives."""
-    test = material.split.test if name == GENERAL else material.of(material.split.test, [name])
+    test = data.split.test if name == GENERAL else data.of(data.split.test, [name])
     rows = test.row[np.unique(np.linspace(0, len(test) - 1, GOLDEN_PROMPTS).astype(np.int64))]
     network = learner.network.cpu().eval()
     ids, mask = learner.table.batch(rows, torch.device("cpu"))

@@ -10,16 +10,15 @@ from time import perf_counter
 import numpy as np
 
 from services.model_registry import ModelRegistry
-from services.trainer.config import InvalidConfig
-from services.trainer.datasets import MultiDomainDataset
-from services.trainer.datasets.domains import remarks
+from services.trainer.data.datasets import MultiDomainDataset
+from services.trainer.data.datasets.domains import remarks
 from services.trainer.multi_domain.config import STUDENT, UNICTR, MultiDomainConfig
 from services.trainer.multi_domain.distillation import distil
+from services.trainer.multi_domain.domain_data import DomainData, gather
 from services.trainer.multi_domain.evaluation import DomainMetrics, domain_metrics, mean_auc
 from services.trainer.multi_domain.experiments import DomainTrial, trial_of
 from services.trainer.multi_domain.learners import PromptLearner
 from services.trainer.multi_domain.loop import fit
-from services.trainer.multi_domain.material import Material, gather
 from services.trainer.multi_domain.networks import stored_with_domain
 from services.trainer.multi_domain.registration import (
     register_uni_ctr,
@@ -28,7 +27,8 @@ from services.trainer.multi_domain.registration import (
 from services.trainer.multi_domain.stored_versions import StoredVersion
 from services.trainer.multi_domain.student_registration import register_student
 from services.trainer.multi_domain.training import EVERY, Fitted, facts_of, prepare, train_network
-from services.trainer.training import SILENT, Watcher
+from services.trainer.training.config import InvalidConfig
+from services.trainer.training.run import SILENT, RunObserver
 
 
 @dataclass(frozen=True)
@@ -54,34 +54,34 @@ def train_domains(
     directory: Path,
     registry: ModelRegistry,
     config: MultiDomainConfig,
-    watcher: Watcher = SILENT,
+    observer: RunObserver = SILENT,
 ) -> DomainReport:
     """Train a unictr network or its student, and register it as the next version.
 
     Raises InvalidConfig, also for a baseline, which is only compared; EmptySplit, KnowledgeNotLoaded for a student,
     NoSuchVersion for its teacher, ExportMismatch.
     """
-    material = prepare(dataset, config)
+    data = prepare(dataset, config)
     if config.network == STUDENT:
-        return _train_student(dataset, material, directory, registry, config, watcher)
+        return _train_student(dataset, data, directory, registry, config, observer)
     if config.network != UNICTR:
         raise InvalidConfig(
             f"network: {config.network} is a baseline, which `loreline evaluate` compares; none is served"
         )
     if not config.general:
         raise InvalidConfig("general: must be true for a network that is to rank: it serves all other scenarios")
-    watcher.stage(f"training {config.network} on {', '.join(material.trained)}")
-    fitted = train_network(dataset, material, config, watcher)
-    watcher.stage("scoring the test part, exporting, registering")
+    observer.stage(f"training {config.network} on {', '.join(data.trained)}")
+    fitted = train_network(dataset, data, config, observer)
+    observer.stage("scoring the test part, exporting, registering")
     trial, _ = trial_of(config.network, config, fitted)
     learner = fitted.learners[EVERY]
     assert isinstance(learner, PromptLearner)
-    version = register_uni_ctr(learner, material, config, registry, manifest_metrics(trial.domains))
-    return _report(version, trial, material, dataset)
+    version = register_uni_ctr(learner, data, config, registry, manifest_metrics(trial.domains))
+    return _report(version, trial, data, dataset)
 
 
 def add_domain(
-    dataset: MultiDomainDataset, registry: ModelRegistry, version: str, name: str, watcher: Watcher = SILENT
+    dataset: MultiDomainDataset, registry: ModelRegistry, version: str, name: str, observer: RunObserver = SILENT
 ) -> DomainReport:
     """Train a network for one more domain over a stored version, all else frozen, and register it as the next version.
 
@@ -93,24 +93,24 @@ def add_domain(
     if name not in dataset.domains:
         raise InvalidConfig(f"the loaded dataset has no domain {name!r}; it has: {', '.join(dataset.domains)}")
     config = stored.config.model_copy(update={"domains": (name,), "left_out": (), "added": ""})
-    material = gather(dataset, config)
-    watcher.stage(f"training a network of {name} over version {version}")
-    learner, started = stored_with_domain(stored, material, name), perf_counter()
+    data = gather(dataset, config)
+    observer.stage(f"training a network of {name} over version {version}")
+    learner, started = stored_with_domain(stored, data, name), perf_counter()
     epochs = fit(
         learner,
-        material,
-        material.split.training,
-        material.split.validation,
+        data,
+        data.split.training,
+        data.split.validation,
         config,
         name,
-        watcher,
+        observer,
     )
-    watcher.stage("scoring the test part, exporting, registering")
-    fitted = Fitted(material, {EVERY: learner}, epochs, perf_counter() - started, facts=facts_of({EVERY: learner}))
+    observer.stage("scoring the test part, exporting, registering")
+    fitted = Fitted(data, {EVERY: learner}, epochs, perf_counter() - started, facts=facts_of({EVERY: learner}))
     trial, _ = trial_of(UNICTR, config, fitted)
     metrics = {key: value for key, value in manifest_metrics(trial.domains).items() if key.endswith(name)}
-    number = register_with_domain(stored, learner, material, name, registry, metrics)
-    return _report(number, trial, material, dataset)
+    number = register_with_domain(stored, learner, data, name, registry, metrics)
+    return _report(number, trial, data, dataset)
 
 
 def manifest_metrics(domains: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -122,35 +122,35 @@ def manifest_metrics(domains: Mapping[str, Mapping[str, float]]) -> dict[str, fl
 
 def _train_student(
     dataset: MultiDomainDataset,
-    material: Material,
+    data: DomainData,
     directory: Path,
     registry: ModelRegistry,
     config: MultiDomainConfig,
-    watcher: Watcher,
+    observer: RunObserver,
 ) -> DomainReport:
     started = perf_counter()
-    learner, encoder, epochs = distil(material, config, directory, registry, watcher)
-    watcher.stage("scoring the test part, exporting, registering")
-    fitted = Fitted(material, {EVERY: learner}, epochs, perf_counter() - started, facts=facts_of({EVERY: learner}))
+    learner, encoder, epochs = distil(data, config, directory, registry, observer)
+    observer.stage("scoring the test part, exporting, registering")
+    fitted = Fitted(data, {EVERY: learner}, epochs, perf_counter() - started, facts=facts_of({EVERY: learner}))
     trial, _ = trial_of(config.network, config, fitted)
     version = register_student(learner, config, encoder, registry, manifest_metrics(trial.domains))
     teacher = learner.teaching.version
-    taught = _teachers_metrics(StoredVersion.read(registry, teacher), material)
-    return replace(_report(version, trial, material, dataset), teacher=teacher, teacher_domains=taught)
+    taught = _teachers_metrics(StoredVersion.read(registry, teacher), data)
+    return replace(_report(version, trial, data, dataset), teacher=teacher, teacher_domains=taught)
 
 
-def _teachers_metrics(stored: StoredVersion, material: Material) -> DomainMetrics:
-    own, _ = stored.logits(material, material.split.test.row)
-    return domain_metrics(material, material.split.test, own.astype(np.float64))
+def _teachers_metrics(stored: StoredVersion, data: DomainData) -> DomainMetrics:
+    own, _ = stored.logits(data, data.split.test.row)
+    return domain_metrics(data, data.split.test, own.astype(np.float64))
 
 
-def _report(version: str, trial: DomainTrial, material: Material, dataset: MultiDomainDataset) -> DomainReport:
-    split = material.split
+def _report(version: str, trial: DomainTrial, data: DomainData, dataset: MultiDomainDataset) -> DomainReport:
+    split = data.split
     parts = {
         name: {
-            title: len(material.of(part, [name]))
+            title: len(data.of(part, [name]))
             for title, part in (("training", split.training), ("validation", split.validation), ("test", split.test))
         }
-        for name in material.domains
+        for name in data.domains
     }
     return DomainReport(version, trial.domains, trial.heads, parts, trial.facts, remarks(dataset))

@@ -26,12 +26,12 @@ from services.model_registry.unictr_files import (
     network_file,
     network_of,
 )
-from services.trainer.columns import Indices
-from services.trainer.config import InvalidConfig
+from services.trainer.data.interaction_log import Indices
 from services.trainer.multi_domain.config import UNICTR, MultiDomainConfig
-from services.trainer.multi_domain.material import Material
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.token_table import TokenTable, token_table
-from services.trainer.onnx_files import open_onnx
+from services.trainer.release.onnx_files import open_onnx
+from services.trainer.training.config import InvalidConfig
 
 CONFIG_FILE = "training.json"
 BATCH = 32
@@ -80,14 +80,14 @@ class StoredVersion:
         """Its language model."""
         return StoredLanguageModel(self.folder / LANGUAGE_MODEL_FILE)
 
-    def table(self, material: Material) -> TokenTable:
-        """The prompts of a material as this version writes them."""
-        return token_table(material, self.form, self.tokenizer)
+    def table(self, data: DomainData) -> TokenTable:
+        """The prompts of the samples as this version writes them."""
+        return token_table(data, self.form, self.tokenizer)
 
-    def logits(self, material: Material, rows: Indices) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def logits(self, data: DomainData, rows: Indices) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Of log rows (N,): the logits (N,) by their domains' networks, and by the general one."""
-        table, model = self.table(material), open_onnx(self.folder / LANGUAGE_MODEL_FILE)
-        names = [network_of(self.manifest, name) for name in material.domains]
+        table, model = self.table(data), open_onnx(self.folder / LANGUAGE_MODEL_FILE)
+        names = [network_of(self.manifest, name) for name in data.domains]
         heads = {name: open_onnx(self.folder / network_file(name)) for name in {*names, GENERAL}}
         own, general = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
         order = np.argsort(-table.length(rows), kind="stable")
@@ -95,7 +95,7 @@ class StoredVersion:
             ids, mask = (tensor.numpy() for tensor in table.batch(rows[chosen], torch.device("cpu")))
             states = model.run([STATES], {INPUT_IDS: ids, ATTENTION_MASK: mask})[0]
             general[chosen] = _head(heads[GENERAL], states, mask)
-            domain = material.domain[rows[chosen]]
+            domain = data.domain[rows[chosen]]
             for code in np.unique(domain):
                 there = domain == code
                 own[chosen[there]] = _head(heads[names[code]], states[there], mask[there])

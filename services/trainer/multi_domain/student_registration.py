@@ -11,13 +11,13 @@ import torch
 
 from services.ctr.uni_ctr.student import with_domain
 from services.model_registry import DOMAIN, GOLDEN_FILE, SCORER_INPUTS, GoldenSet, Manifest, ModelRegistry
-from services.trainer.export import export
-from services.trainer.golden_requests import augmented, golden_of, golden_samples
 from services.trainer.multi_domain.config import STUDENT, MultiDomainConfig
 from services.trainer.multi_domain.distillation import StudentLearner
 from services.trainer.multi_domain.learners import domain_places
 from services.trainer.multi_domain.registration import scratch, write_config
 from services.trainer.multi_domain.stored_versions import CONFIG_FILE
+from services.trainer.release.export import export
+from services.trainer.release.golden_requests import augmented, golden_of, golden_samples
 
 
 def register_student(
@@ -46,7 +46,7 @@ def register_student(
         history_length=config.history_length,
         item_fields=list(vocabulary.fields),
         metrics=dict(metrics),
-        data_hash=learner.features.material.data_hash,
+        data_hash=learner.features.data.data_hash,
         file_hashes=hashes,
     )
     registry.register(manifest, files)
@@ -55,10 +55,10 @@ def register_student(
 
 def _golden(learner: StudentLearner) -> GoldenSet:
     """Requests of the test part, each in its own domain, answered on the CPU."""
-    material, network = learner.features.material, learner.network.network
-    samples = golden_samples(material.split.test)
+    data, network = learner.features.data, learner.network.network
+    samples = golden_samples(data.split.test)
     everyone = np.arange(len(samples))
-    domain = domain_places(material, learner.network.domains, samples.row, learner.device)
+    domain = domain_places(data, learner.network.domains, samples.row, learner.device)
     batch = learner.features.batch(samples, everyone, learner.device)
     items, users = learner.knowledge(samples, everyone)
     with torch.inference_mode():

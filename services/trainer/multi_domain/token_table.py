@@ -14,9 +14,9 @@ from torch import Tensor
 from services.ctr.uni_ctr.prompt_encoder import PromptEncoder
 from services.ctr.uni_ctr.prompts import PromptFormat, PromptItem, PromptParts
 from services.scenarios import Item, load_scenario
-from services.trainer.columns import Indices
+from services.trainer.data.interaction_log import Indices
 from services.trainer.multi_domain.config import MultiDomainConfig
-from services.trainer.multi_domain.material import NOBODY, Material
+from services.trainer.multi_domain.domain_data import NOBODY, DomainData
 
 PAGE = 1024
 
@@ -47,11 +47,11 @@ class TokenTable:
         return torch.from_numpy(ids).to(device), torch.from_numpy(there.astype(np.int64)).to(device)
 
 
-def prompt_format(material: Material, config: MultiDomainConfig) -> PromptFormat:
+def prompt_format(data: DomainData, config: MultiDomainConfig) -> PromptFormat:
     """How the prompts of a run are written: all fields that an item of its domains can have."""
-    scenarios = dict.fromkeys(item.scenario for item in material.items)
+    scenarios = dict.fromkeys(item.scenario for item in data.items)
     fields = dict.fromkeys(name for scenario in scenarios for name in load_scenario(scenario).field_names)
-    texts = {name: domain_text(name) for name in material.trained}
+    texts = {name: domain_text(name) for name in data.trained}
     return PromptFormat(config.prompt_mode, config.max_tokens, config.history_length, tuple(fields), texts)
 
 
@@ -68,24 +68,24 @@ def prompt_item(item: Item) -> PromptItem:
     )
 
 
-def written(material: Material, form: PromptFormat, rows: Indices) -> Iterator[PromptParts]:
+def written(data: DomainData, form: PromptFormat, rows: Indices) -> Iterator[PromptParts]:
     """The prompts of log rows (N,), in their order."""
-    columns, items = material.columns, [prompt_item(item) for item in material.items]
-    prompts = [form.prompts(name) for name in material.domains]
-    for row, past in zip(rows.tolist(), material.history(rows, form.history_length).tolist(), strict=True):
-        history = [items[columns.item[entry]] for entry in past if entry != NOBODY]
-        user, candidate = material.user_ids[columns.user[row]], items[columns.item[row]]
-        yield prompts[material.domain[row]].parts(user, history, candidate)
+    log, items = data.log, [prompt_item(item) for item in data.items]
+    prompts = [form.prompts(name) for name in data.domains]
+    for row, past in zip(rows.tolist(), data.history(rows, form.history_length).tolist(), strict=True):
+        history = [items[log.item[entry]] for entry in past if entry != NOBODY]
+        user, candidate = data.user_ids[log.user[row]], items[log.item[row]]
+        yield prompts[data.domain[row]].parts(user, history, candidate)
 
 
-def token_table(material: Material, form: PromptFormat, tokenizer: Tokenizer) -> TokenTable:
+def token_table(data: DomainData, form: PromptFormat, tokenizer: Tokenizer) -> TokenTable:
     """The prompts of all samples as tokens. Raises ValueError when max_tokens has no room for a candidate's words."""
-    split = material.split
+    split = data.split
     rows = np.unique(np.concatenate([split.training.row, split.validation.row, split.test.row]))
-    encoder, pieces, length = PromptEncoder(tokenizer, form.max_tokens), [], np.zeros(len(material.domain), np.int64)
+    encoder, pieces, length = PromptEncoder(tokenizer, form.max_tokens), [], np.zeros(len(data.domain), np.int64)
     history_cut, candidate_cut, encoded_rows = 0, 0, iter(np.array_split(rows, -(-len(rows) // PAGE)))
     for page in encoded_rows:
-        encoded = encoder.encode(list(written(material, form, page)))
+        encoded = encoder.encode(list(written(data, form, page)))
         length[page] = encoded.attention_mask.sum(axis=1)
         pieces.append(encoded.input_ids[encoded.attention_mask > 0].astype(np.int32))
         history_cut += int((encoded.history_cut > 0).sum())

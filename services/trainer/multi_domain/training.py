@@ -10,16 +10,16 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.config import InvalidConfig
-from services.trainer.datasets import MultiDomainDataset
-from services.trainer.loop import Epoch
+from services.trainer.data.datasets import MultiDomainDataset
+from services.trainer.data.samples import Samples
 from services.trainer.multi_domain.config import SINGLE_DOMAIN, STUDENT, MultiDomainConfig
+from services.trainer.multi_domain.domain_data import DomainData, gather
 from services.trainer.multi_domain.learners import OWN, Learner, PromptLearner, scores
 from services.trainer.multi_domain.loop import fit
-from services.trainer.multi_domain.material import Material, gather
 from services.trainer.multi_domain.networks import build, unchanged, with_domain
-from services.trainer.samples import Samples
-from services.trainer.training import SILENT, Watcher
+from services.trainer.training.config import InvalidConfig
+from services.trainer.training.loop import Epoch
+from services.trainer.training.run import SILENT, RunObserver
 
 EVERY = "all domains"
 
@@ -28,7 +28,7 @@ EVERY = "all domains"
 class Fitted:
     """A trained network; of a single-domain one a network for each domain, by name, else one under EVERY."""
 
-    material: Material
+    data: DomainData
     learners: Mapping[str, Learner]
     epochs: list[Epoch]
     seconds: float
@@ -47,82 +47,84 @@ class Fitted:
         return scores(whole, samples, head) if whole else scores(self.learners[head], samples, OWN)
 
 
-def prepare(dataset: MultiDomainDataset, config: MultiDomainConfig) -> Material:
-    """The material of a config's whole run. Raises InvalidConfig, EmptySplit."""
+def prepare(dataset: MultiDomainDataset, config: MultiDomainConfig) -> DomainData:
+    """The data of a config's whole run. Raises InvalidConfig, EmptySplit."""
     return gather(dataset, config, config.left_out)
 
 
 def train_network(
-    dataset: MultiDomainDataset, material: Material, config: MultiDomainConfig, watcher: Watcher = SILENT
+    dataset: MultiDomainDataset, data: DomainData, config: MultiDomainConfig, observer: RunObserver = SILENT
 ) -> Fitted:
-    """Train on a material that `prepare` made. Raises InvalidConfig, EmptySplit."""
+    """Train on what `prepare` made. Raises InvalidConfig, EmptySplit."""
     started = perf_counter()
     if config.network == STUDENT:
         raise InvalidConfig("network: a student learns from a registered version: `loreline train` tells how it does")
     if config.added:
-        return _with_addition(dataset, material, config, watcher, started)
-    learners, epochs = _train(material, config, watcher)
-    return Fitted(material, learners, epochs, perf_counter() - started, facts=facts_of(learners))
+        return _with_addition(dataset, data, config, observer, started)
+    learners, epochs = _train(data, config, observer)
+    return Fitted(data, learners, epochs, perf_counter() - started, facts=facts_of(learners))
 
 
-def _train(material: Material, config: MultiDomainConfig, watcher: Watcher) -> tuple[dict[str, Learner], list[Epoch]]:
+def _train(
+    data: DomainData, config: MultiDomainConfig, observer: RunObserver
+) -> tuple[dict[str, Learner], list[Epoch]]:
     learners: dict[str, Learner] = {}
     epochs: list[Epoch] = []
     alone = config.network in SINGLE_DOMAIN
-    for name in material.trained if alone else (EVERY,):
-        domains = (name,) if alone else material.trained
-        own = _only(material, domains) if alone else material
+    for name in data.trained if alone else (EVERY,):
+        domains = (name,) if alone else data.trained
+        own = _only(data, domains) if alone else data
         learners[name] = build(own, config, domains)
-        epochs += _fit(learners[name], own, config, f"{config.network}, {name}", watcher, domains)
+        epochs += _fit(learners[name], own, config, f"{config.network}, {name}", observer, domains)
     return learners, epochs
 
 
 def _with_addition(
-    dataset: MultiDomainDataset, material: Material, config: MultiDomainConfig, watcher: Watcher, started: float
+    dataset: MultiDomainDataset, data: DomainData, config: MultiDomainConfig, observer: RunObserver, started: float
 ) -> Fitted:
     if config.network in SINGLE_DOMAIN:  # its others are not needed for it
-        alone = _only(material, (config.added,))
+        alone = _only(data, (config.added,))
         learner = build(alone, config, (config.added,))
-        epochs = _fit(learner, alone, config, f"{config.network}, {config.added}", watcher, (config.added,))
+        epochs = _fit(learner, alone, config, f"{config.network}, {config.added}", observer, (config.added,))
         learners = {config.added: learner}
         return Fitted(alone, learners, epochs, perf_counter() - started, config.added, facts_of(learners))
     before = gather(dataset, config, (*config.left_out, config.added))
-    learners, epochs = _train(before, config, watcher)
+    learners, epochs = _train(before, config, observer)
     old = learners[EVERY]
     if isinstance(old, PromptLearner):  # it grows in place
         old = replace(old, network=copy.deepcopy(old.network))
-    grown = with_domain(learners[EVERY], material, config, config.added)
+    grown = with_domain(learners[EVERY], data, config, config.added)
     undecayed = config.model_copy(update={"weight_decay": 0.0})  # it would shrink rows of tables that must stay
-    added = _fit(grown, material, undecayed, f"{config.network}, added {config.added}", watcher, (config.added,))
+    added = _fit(grown, data, undecayed, f"{config.network}, added {config.added}", observer, (config.added,))
     if not unchanged(old, grown, before):
         raise InvalidConfig(f"added: {config.network} cannot grow with the rest unchanged; of ple set levels: 1")
     learners = {EVERY: grown}
-    return Fitted(material, learners, [*epochs, *added], perf_counter() - started, config.added, facts_of(learners))
+    return Fitted(data, learners, [*epochs, *added], perf_counter() - started, config.added, facts_of(learners))
 
 
-def _only(material: Material, domains: tuple[str, ...]) -> Material:
-    """The material with training and validation samples of some domains alone."""
-    split = material.split
-    training, validation = (material.of(part, domains) for part in (split.training, split.validation))
-    return replace(material, trained=domains, split=replace(split, training=training, validation=validation))
+def _only(data: DomainData, domains: tuple[str, ...]) -> DomainData:
+    """The data with training and validation samples of some domains alone."""
+    split = data.split
+    training, validation = (data.of(part, domains) for part in (split.training, split.validation))
+    return replace(data, trained=domains, split=replace(split, training=training, validation=validation))
 
 
 def _fit(
     learner: Learner,
-    material: Material,
+    data: DomainData,
     config: MultiDomainConfig,
     name: str,
-    watcher: Watcher,
+    observer: RunObserver,
     domains: tuple[str, ...],
 ) -> list[Epoch]:
     return fit(
         learner,
-        material,
-        material.of(material.split.training, domains),
-        material.of(material.split.validation, domains),
+        data,
+        data.of(data.split.training, domains),
+        data.of(data.split.validation, domains),
         config,
         name,
-        watcher,
+        observer,
     )
 
 

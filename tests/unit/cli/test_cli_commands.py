@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.cli.command import Command
+
 COMMANDS = [
     [],
     ["up"],
@@ -59,9 +61,9 @@ def loreline(home: Path, *arguments: str, **variables: str) -> subprocess.Comple
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
     """--help ends with 0 and says more than the options."""
-    done = loreline(tmp_path, *command, "--help")
+    done = Command(tmp_path, {})(*command, "--help")
 
-    assert done.returncode == 0
+    assert done.code == 0
     assert "Usage: " in done.stdout
 
 
@@ -99,10 +101,18 @@ def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> No
 )
 def test_bad_input_ends_with_2_and_says_what_to_change(tmp_path: Path, arguments: list[str], words: str) -> None:
     """The user reads which argument was wrong."""
-    done = loreline(tmp_path, *arguments)
+    done = Command(tmp_path, {})(*arguments)
 
-    assert done.returncode == 2
+    assert done.code == 2
     assert words in done.stderr
+
+
+def test_the_installed_command_ends_with_the_same_code_and_words(tmp_path: Path) -> None:
+    """Without a stack trace, and with nothing on standard output."""
+    done = loreline(tmp_path, "models", "promote", "7")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: no model version '7'; there are: none\n"
 
 
 def test_a_service_that_is_not_up_ends_with_1_and_says_how_to_start_it(tmp_path: Path) -> None:

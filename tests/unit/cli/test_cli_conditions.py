@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from loreline.client import StoredSubject
-from services.cli.conditions import FIELDS, parse_condition
+from services.cli.knowledge.conditions import FIELDS, parse_condition
 from services.cli.output import BadInput
 from tests.knowledge_samples import sample_knowledge
 

@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaProducer
 
 from loreline.client.catalog import item_upserted
-from services.cli.dead_letters import letter_of
+from services.cli.dead_letters.letters import letter_of
 from services.cli.topic_reading import Span, read_topic
 from services.scenarios import Item
 from services.updater.acknowledged_producer import AcknowledgedProducer

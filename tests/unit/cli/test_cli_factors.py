@@ -16,7 +16,7 @@ from services.cli.local_processes import free_port
 from services.knowledge.assembly import assemble
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Limits, Outcome, ProviderPool
+from services.knowledge.providers import Completion, Limits, ProviderOutcome, ProviderPool
 from services.knowledge.servicer import SERVICE_NAME, service
 from services.knowledge.settings import KnowledgeSettings
 from services.runtime.health import HealthMonitor
@@ -39,7 +39,7 @@ class Lister:
         """One name for all."""
         return "lister-1"
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """The same for every prompt."""
         for index, _ in enumerate(prompts):
             yield index, Completion(self._text)

@@ -13,9 +13,9 @@ import pytest
 
 from loreline.client import FeaturesClient, Interaction, KnowledgeVectors, Stamp
 from loreline.client.catalog import event_document
-from services.cli.jobs import JobFile, Standing
+from services.cli.knowledge.jobs import JobFile, Standing
+from services.cli.knowledge.rebuilding import Pace
 from services.cli.local_processes import free_port
-from services.cli.rebuilding import Pace
 from services.cli.settings import CliSettings
 from services.cli.topic_reading import read_topic
 from services.embedding.adapter import Adapter

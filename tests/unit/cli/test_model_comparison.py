@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import start_http_server
 
 from services.cli.local_processes import free_port
-from services.cli.model_comparison import compare, read_metrics, stability_index
+from services.cli.models.comparison import compare, read_metrics, stability_index
 from services.cli.output import NotReady
 from services.ranking.active_model import Assigned
 from services.ranking.agreement import Agreement

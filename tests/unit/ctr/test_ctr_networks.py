@@ -16,7 +16,7 @@ from services.ctr.batch import PADDING, FeatureSpec, RankingBatch
 from services.ctr.hybrid_expert_adaptor import AdaptorConfig, HybridExpertAdaptor
 from services.ctr.knowledge_augmented import DistinctKnowledge, KnowledgeAugmented, hide_ids
 from services.ctr.layers import Dice, TargetAttention
-from services.trainer.export import Scorer, export, export_adaptor
+from services.trainer.release.export import ExportedScorer, export, export_adaptor
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 KNOWLEDGE = 12
@@ -259,7 +259,7 @@ class TestBackbones:
         session = onnxruntime.InferenceSession(tmp_path / "scorer.onnx")
         for users, candidates in ((1, 1), (1, 200), (3, 17)):
             asked = batch(users, candidates, seed=candidates)
-            expected = Scorer(network.backbone)(*asked).detach().numpy()
+            expected = ExportedScorer(network.backbone)(*asked).detach().numpy()
             scores = session.run(None, {field: value.numpy() for field, value in asked._asdict().items()})[0]
             np.testing.assert_allclose(scores, expected, atol=1e-5)
 

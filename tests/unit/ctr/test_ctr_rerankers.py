@@ -16,7 +16,7 @@ from services.ctr.hybrid_expert_adaptor import AdaptorConfig
 from services.ctr.knowledge_augmented import KnowledgeAugmented
 from services.ctr.rerankers import RERANKERS, attention_loss
 from services.ctr.rerankers.prm import positions
-from services.trainer.export import export
+from services.trainer.release.export import export
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 BASE = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=0, embedding_width=8)

@@ -16,7 +16,7 @@ from services.ctr.hybrid_expert_adaptor import AdaptorConfig
 from services.ctr.knowledge_augmented import DistinctKnowledge
 from services.ctr.uni_ctr.student import Student, distillation_loss, hide_domains, with_domain
 from services.model_registry import scorer_inputs_of
-from services.trainer.export import Scorer, export
+from services.trainer.release.export import ExportedScorer, export
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 KNOWLEDGE = 12
@@ -126,6 +126,6 @@ def test_the_exported_scorer_takes_the_domain_and_equals_the_student(tmp_path: P
     assert [one.name for one in session.get_inputs()] == list(scorer_inputs_of("unictr-student"))
     for users, candidates in ((1, 1), (3, 17)):
         inputs = {**batch(users, candidates)._asdict(), "domain": torch.arange(users) - 1}
-        wanted = Scorer(asked.network.backbone)(*inputs.values()).detach().numpy()
+        wanted = ExportedScorer(asked.network.backbone)(*inputs.values()).detach().numpy()
         scores = session.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
         np.testing.assert_allclose(scores, wanted, atol=1e-5)

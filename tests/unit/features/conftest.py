@@ -17,12 +17,12 @@ from prometheus_client import CollectorRegistry
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import FeaturesClient
 from services.cli.local_processes import free_port
+from services.features.bulk_catch_up import seed
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
 from services.features.ledger import Ledger
 from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
-from services.features.seeding import seed
 from services.features.servicer import SERVICE_NAME, service
 from services.features.user_features import UserFeatures
 from services.runtime.health import HealthMonitor

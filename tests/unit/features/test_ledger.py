@@ -15,7 +15,7 @@ from loreline.client import PackedItem, PackedUser, Stamp, pack_item, pack_user
 from services.features import ordering
 from services.features.ledger import Ledger
 from services.features.ledger_rows import new_user
-from services.features.ordering import ItemState, Outcome
+from services.features.ordering import ItemState, WriteOutcome
 from tests.unit.features.feature_samples import NOON, film, stamp, vectors, watched
 
 OLD_TABLE = """
@@ -62,16 +62,16 @@ class TestEarlierVersion:
     def test_knowledge_of_the_same_event_is_replaced_once(self, old_ledger: Ledger) -> None:
         """From then on it is known which answer is stored."""
         outcome, state = ordering.with_knowledge(old_ledger.items(["m1"])["m1"], stamp("e1"), vectors())
-        assert outcome is Outcome.APPLIED
+        assert outcome is WriteOutcome.APPLIED
         assert state is not None
         old_ledger.put_items([state])
         again, _ = ordering.with_knowledge(old_ledger.items(["m1"])["m1"], stamp("e1"), vectors())
-        assert again is Outcome.DUPLICATE
+        assert again is WriteOutcome.DUPLICATE
 
     def test_events_join_an_old_history(self, old_ledger: Ledger) -> None:
         """And are known afterwards."""
         outcome, state = ordering.with_interaction(old_ledger.users(["u1"])["u1"], watched("e5", item_id="c"))
-        assert outcome is Outcome.APPLIED
+        assert outcome is WriteOutcome.APPLIED
         old_ledger.put_users([state])
         stored = old_ledger.users(["u1"])["u1"]
         assert (stored.packed.item_ids, stored.events.ids) == (["a", "b", "c"], ["", "", "e5"])

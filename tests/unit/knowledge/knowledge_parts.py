@@ -13,7 +13,7 @@ from services.knowledge.database import Database
 from services.knowledge.metering import Meter
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt, PromptStyle
-from services.knowledge.providers import Completion, Limits, Outcome, Provider, ProviderPool, build_provider
+from services.knowledge.providers import Completion, Limits, Provider, ProviderOutcome, ProviderPool, build_provider
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.suspects import SuspectStore
@@ -23,7 +23,7 @@ GOOD_TEXT = (
     "A slow, tender story about two strangers who share a train compartment and talk until the morning comes. "
     "It suits viewers who like dialogue more than action."
 )
-Script = Callable[[Prompt, int], Outcome]
+Script = Callable[[Prompt, int], ProviderOutcome]
 
 
 def item(item_id: str = "1", title: str = "Night Train", **attributes: Any) -> Item:
@@ -73,7 +73,7 @@ class ScriptedProvider:
         """The sample only."""
         return {"seed": sample}
 
-    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[Prompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """In reverse, because a caller must not rely on the order."""
         for index, prompt in reversed(list(enumerate(prompts))):
             with self._lock:
@@ -116,6 +116,6 @@ def pool_of(scripted: Provider, *names: str) -> ProviderPool:
     )
 
 
-def good(_prompt: Prompt, _sample: int) -> Outcome:
+def good(_prompt: Prompt, _sample: int) -> ProviderOutcome:
     """A script that always answers well."""
     return Completion(GOOD_TEXT, 50, 31, "stop")

@@ -13,7 +13,7 @@ from loreline.client import ElicitedFactors, Failure, InvalidArgumentError, Know
 from services.knowledge.elicitation import FactorElicitor, read_factors
 from services.knowledge.metering import Meter
 from services.knowledge.prompts import ChatPrompt, PromptStyle
-from services.knowledge.providers import Completion, Limits, Outcome, ProviderPool, ProviderUnavailable
+from services.knowledge.providers import Completion, Limits, ProviderOutcome, ProviderPool, ProviderUnavailable
 from services.knowledge.text_checks import RejectedText
 from tests.language_model_stub import FaultStub
 
@@ -26,7 +26,7 @@ class ListingProvider:
 
     prompt_style = PromptStyle.OPEN
 
-    def __init__(self, outcomes: Sequence[Outcome], *, can_sample: bool = True) -> None:
+    def __init__(self, outcomes: Sequence[ProviderOutcome], *, can_sample: bool = True) -> None:
         self.can_sample, self.asked = can_sample, list[tuple[ChatPrompt, int]]()
         self._outcomes = list(outcomes)
 
@@ -38,7 +38,7 @@ class ListingProvider:
         """Few tokens."""
         return Limits(100)
 
-    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, Outcome]]:
+    def generate(self, prompts: Sequence[ChatPrompt], sample: int) -> Iterator[tuple[int, ProviderOutcome]]:
         """One prompt at a time."""
         self.asked.append((prompts[0], sample))
         yield 0, self._outcomes[min(len(self.asked), len(self._outcomes)) - 1]

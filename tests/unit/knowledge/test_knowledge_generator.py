@@ -16,8 +16,8 @@ from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt
 from services.knowledge.providers import (
     Completion,
-    Outcome,
     Provider,
+    ProviderOutcome,
     ProviderRefused,
     ProviderUnavailable,
 )
@@ -102,7 +102,7 @@ def test_concurrent_requests_share_one_call(generator: Generate) -> None:
     """While one call asks, the others wait for its answer."""
     asked, proceed = threading.Event(), threading.Event()
 
-    def slow(_prompt: Prompt, _sample: int) -> Outcome:
+    def slow(_prompt: Prompt, _sample: int) -> ProviderOutcome:
         asked.set()
         proceed.wait(100)
         return Completion(GOOD_TEXT)
@@ -201,7 +201,9 @@ def test_a_fallback_that_cannot_be_built_is_told(generator: Generate) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"), [(ProviderUnavailable("down"), "UNAVAILABLE"), (ProviderRefused("too long"), "REFUSED")]
 )
-def test_a_provider_that_gives_no_text_is_not_replaced(generator: Generate, error: Outcome, expected: str) -> None:
+def test_a_provider_that_gives_no_text_is_not_replaced(
+    generator: Generate, error: ProviderOutcome, expected: str
+) -> None:
     """The caller can ask again: no fallback, nothing kept, no second sample."""
     provider = ScriptedProvider(lambda *_: error)
     knowledge = generator(provider)
@@ -228,8 +230,12 @@ def test_a_provider_that_cannot_be_built_fails_every_item(generator: Generate) -
 def test_a_batch_has_one_answer_for_each_item_whatever_became_of_the_others(generator: Generate) -> None:
     """Good, rejected, refused and unavailable side by side, from a provider that answers in reverse."""
 
-    def mixed(prompt: Prompt, sample: int) -> Outcome:
-        outcomes: dict[str, Outcome] = {"2": LOOPING, "3": ProviderRefused("long"), "4": ProviderUnavailable("down")}
+    def mixed(prompt: Prompt, sample: int) -> ProviderOutcome:
+        outcomes: dict[str, ProviderOutcome] = {
+            "2": LOOPING,
+            "3": ProviderRefused("long"),
+            "4": ProviderUnavailable("down"),
+        }
         return outcomes.get(prompt.subject_id, good(prompt, sample))
 
     batch = [item(str(number), f"Film {number}") for number in range(1, 6)]

@@ -14,10 +14,10 @@ from knowledge_parts import item, settings
 from services.knowledge.prompts import Prompt, PromptStyle, render
 from services.knowledge.providers import (
     Completion,
-    Outcome,
     PromptTooLong,
     Provider,
     ProviderError,
+    ProviderOutcome,
     ProviderRefused,
     ProviderUnavailable,
     build_provider,
@@ -56,7 +56,7 @@ def prompts(count: int = 1) -> list[Prompt]:
     return [render(item(str(n), f"Night Train {n}"), movies, PromptStyle.OPEN) for n in range(count)]
 
 
-def ask(provider: Provider, count: int = 1, sample: int = 0) -> list[Outcome]:
+def ask(provider: Provider, count: int = 1, sample: int = 0) -> list[ProviderOutcome]:
     """The outcomes in the order of the questions."""
     outcomes = dict(provider.generate(prompts(count), sample))
     return [outcomes[index] for index in range(count)]
@@ -325,8 +325,8 @@ def test_a_closed_provider_answers_those_who_wait(build: Build) -> None:
     assert isinstance(outcome(), ProviderError)
 
 
-def _first_outcome_in_background(answers: Iterator[tuple[int, Outcome]]) -> Callable[[], Outcome]:
-    outcome: list[Outcome] = []
+def _first_outcome_in_background(answers: Iterator[tuple[int, ProviderOutcome]]) -> Callable[[], ProviderOutcome]:
+    outcome: list[ProviderOutcome] = []
     started = threading.Event()
 
     def take() -> None:
@@ -338,7 +338,7 @@ def _first_outcome_in_background(answers: Iterator[tuple[int, Outcome]]) -> Call
     started.wait()
     threading.Event().wait(0.2)  # the question must be on its way
 
-    def wait() -> Outcome:
+    def wait() -> ProviderOutcome:
         thread.join(100)
         assert outcome, "the caller still waits"
         return outcome[0]

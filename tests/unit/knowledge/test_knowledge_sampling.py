@@ -19,8 +19,8 @@ from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt
 from services.knowledge.providers import (
     Completion,
-    Outcome,
     Provider,
+    ProviderOutcome,
     ProviderUnavailable,
 )
 from services.knowledge.sampling import Sampler
@@ -56,7 +56,7 @@ class AngleEncoder:
         return bags / np.linalg.norm(bags, axis=1, keepdims=True)
 
 
-def by_sample(_prompt: Prompt, sample: int) -> Outcome:
+def by_sample(_prompt: Prompt, sample: int) -> ProviderOutcome:
     """Two samples alike, every third one another story."""
     return Completion(TEXTS[sample % 3], 50, 30 + sample)
 
@@ -235,7 +235,7 @@ def test_an_embedding_service_that_is_away_loses_no_sample(make: Make, encoder: 
 
 def test_a_model_that_is_away_for_one_sample_is_a_failure_to_retry(make: Make) -> None:
     """Two of three would be another measurement; what was drawn is kept."""
-    script: dict[str, Outcome] = {"outcome": ProviderUnavailable("gone")}
+    script: dict[str, ProviderOutcome] = {"outcome": ProviderUnavailable("gone")}
     provider = ScriptedProvider(lambda _, sample: script["outcome"] if sample == 1 else Completion(TEXTS[sample]))
     generator = make(provider, 3)
     answer = next(generator.generate_for_items("movies", [item()]))

@@ -16,7 +16,7 @@ from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt
-from services.knowledge.providers import Completion, Outcome, Provider
+from services.knowledge.providers import Completion, Provider, ProviderOutcome
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.suspects import SuspectStore
 from services.runtime.errors import NotFound
@@ -27,7 +27,7 @@ Make = Callable[..., KnowledgeGenerator]
 LIE = f"{GOOD_TEXT} The film was released in 1950."
 
 
-def lying(_prompt: Prompt, _sample: int) -> Outcome:
+def lying(_prompt: Prompt, _sample: int) -> ProviderOutcome:
     """Every sample denies the year of the item, 1994."""
     return Completion(LIE, 50, 40, "stop")
 

@@ -13,7 +13,7 @@ from loreline.client import FeaturesClient, PackedItem
 from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
 from services.ranking.item_rows import ABSENT, ItemRows
-from services.ranking.serving_model import FieldTable
+from services.ranking.serving_model import FieldIndex
 
 WIDTH = 4
 
@@ -121,7 +121,7 @@ def test_the_field_table_follows_values_seen_later(cache: ItemCache) -> None:
     """A value that came after the model was loaded has the vocabulary's index too."""
     from model_versions import field_index, vocabulary
 
-    table = FieldTable(vocabulary(), cache.interner)
+    table = FieldIndex(vocabulary(), cache.interner)
     cache.apply([item("late", "Horror", "1980"), item("odd", "Opera", "1980")])
     indices = table.indices(gather(cache, "late", "odd").field_codes)
     decade = field_index("decade", "1980")

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from services.scenarios import Item
-from services.trainer.bulk_knowledge import KnowledgeRow
-from services.trainer.datasets import Dataset, check_interactions
-from services.trainer.offline_store import load_catalogue, load_knowledge, preference_histories
+from services.trainer.data.datasets import Dataset, check_interactions
+from services.trainer.data.knowledge_rows import KnowledgeRow
+from services.trainer.data.offline_store import load_catalogue, load_knowledge, preference_histories
 from tests.knowledge_samples import sample_knowledge
 
 USERS, ITEMS, WIDTH = 40, 300, 16

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from loreline.client import Answer, Encoded, Failure
 from services.scenarios import Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
-from services.trainer.bulk_knowledge import KnowledgeMissing, collective_knowledge
-from services.trainer.collective import (
+from services.trainer.knowledge.bulk import KnowledgeMissing, collective_knowledge
+from services.trainer.knowledge.collective import (
     MAX_CLUSTER_ENTRIES,
     KnowledgeConfig,
     central_members,

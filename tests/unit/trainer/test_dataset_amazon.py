@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.datasets import DATASETS, Dataset, DatasetSource
-from services.trainer.datasets.dataset import InvalidDataset
+from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource
+from services.trainer.data.datasets.dataset import InvalidDataset
 
 OLD = [
     {"reviewerID": f"A{user:013d}", "asin": f"B{item:09d}", "overall": stars, "unixReviewTime": 1_400_000_000 + at}

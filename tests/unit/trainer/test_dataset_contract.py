@@ -13,12 +13,12 @@ import yaml
 from feature_repo.store import source_path
 from services.cli.output import BadInput
 from services.cli.settings import CliSettings
-from services.cli.training_steps import load_dataset
+from services.cli.training.datasets import load_dataset
 from services.scenarios import load_scenario
-from services.trainer.columns import columns_of, sample_rows
-from services.trainer.datasets import DATASETS, Dataset, DatasetSource, labels
-from services.trainer.datasets.dataset import COLUMNS, InvalidDataset, check_items, check_users
-from services.trainer.offline_store import load_catalogue
+from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource, labels
+from services.trainer.data.datasets.dataset import COLUMNS, InvalidDataset, check_items, check_users
+from services.trainer.data.interaction_log import interaction_log, sample_rows
+from services.trainer.data.offline_store import load_catalogue
 
 
 def movielens_1m(folder: Path) -> DatasetSource:
@@ -96,7 +96,7 @@ class TestDatasets:
     def test_labels_and_samples_follow_from_the_log(self, dataset: Dataset) -> None:
         """Both kinds of labels come up, and each user's first interactions are no samples."""
         assert set(labels(dataset)) == {0, 1}
-        columns, user_ids = columns_of(dataset)
+        columns, user_ids = interaction_log(dataset)
         assert len(user_ids) == dataset.interactions["user_id"].nunique()
         assert len(sample_rows(columns)) < len(dataset.interactions)
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from services.trainer.columns import columns_of
-from services.trainer.datasets import DATASETS, Dataset, DatasetSource, labels
-from services.trainer.datasets.dataset import InvalidDataset
-from services.trainer.offline_store import preference_histories
+from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource, labels
+from services.trainer.data.datasets.dataset import InvalidDataset
+from services.trainer.data.interaction_log import interaction_log
+from services.trainer.data.offline_store import preference_histories
 
 MAPPING: dict[str, Any] = {
     "name": "shop",
@@ -105,7 +105,7 @@ def test_labels_may_stand_in_the_place_of_ratings(folder: Path) -> None:
     write_mapping(folder, rating=None, label="clicked")
     dataset = load(folder)
     assert labels(dataset).tolist() == [1, 1, 0]
-    columns, _ = columns_of(dataset)
+    columns, _ = interaction_log(dataset)
     assert columns.rating.tolist() == [0, 0, 0]
     assert sorted(columns.label.tolist()) == [0, 1, 1]
     assert all(entry.rating is None for history, _ in preference_histories(dataset) for entry in history.entries)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.datasets import DATASETS, Dataset, DatasetSource
-from services.trainer.datasets.dataset import InvalidDataset
+from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource
+from services.trainer.data.datasets.dataset import InvalidDataset
 
 FILMS = "7::Night Crossing, The (1994)::Drama|War\n8::Café Lumen (1950)::Comedy\n"
 VIEWERS = "1::F::1::10::00001\n2::M::56::0::00002\n"

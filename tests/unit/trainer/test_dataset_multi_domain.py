@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.datasets import DATASETS, DatasetSource, InvalidDataset, MultiDomainDataset
-from services.trainer.datasets.domains import domain_name, overlap, remarks, sizes
+from services.trainer.data.datasets import DATASETS, DatasetSource, InvalidDataset, MultiDomainDataset
+from services.trainer.data.datasets.domains import domain_name, overlap, remarks, sizes
 from tests.several_domains import ITEMS, read_domains, write_domains
 
 REVIEW = {"reviewerID": "A1", "asin": "B000000001", "overall": 5.0, "unixReviewTime": 1_400_000_000}

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from services.scenarios import Item
-from services.trainer.datasets import DATASETS, Dataset, DatasetSource, check_interactions
-from services.trainer.datasets.dataset import InvalidDataset, newest_items
-from services.trainer.datasets.movielens_100k import readable_title
+from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource, check_interactions
+from services.trainer.data.datasets.dataset import InvalidDataset, newest_items
+from services.trainer.data.datasets.movielens_100k import readable_title
 
 ITEMS = {name: Item(name, "movies", name) for name in ("a", "b")}
 
@@ -40,6 +40,25 @@ def test_movielens_is_whole_and_in_order_of_time() -> None:
     assert log["rating"].between(1, 5).all()
     assert dataset.items["1"].attributes == {"genres": ["Animation", "Children's", "Comedy"], "year": 1995}
     assert dataset.users["1"] == {"age": 24.0, "gender": "male", "occupation": "technician"}
+
+
+def test_movielens_is_narrowed_to_so_many_users_and_the_items_they_act_on_most() -> None:
+    """The same each time; nothing of anybody else is left."""
+    narrowed = DATASETS["movielens-100k"](DatasetSource(options={"users": "150", "items": "300"}))
+    whole = DATASETS["movielens-100k"](DatasetSource(options={"users": "150"}))
+    assert (len(narrowed.users), len(narrowed.items), len(whole.users)) == (150, 300, 150)
+    assert set(narrowed.interactions["user_id"]) == set(narrowed.users) == set(whole.users)
+    assert set(narrowed.interactions["item_id"]) == set(narrowed.items)
+    counts = whole.interactions["item_id"].value_counts()
+    assert counts[list(narrowed.items)].min() >= counts.drop(list(narrowed.items)).max()
+    assert narrowed.interactions["time"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize(("name", "value"), [("users", "few"), ("items", "-3"), ("films", "10")])
+def test_an_option_that_narrows_by_no_number_is_refused(name: str, value: str) -> None:
+    """The message names it."""
+    with pytest.raises(InvalidDataset, match=f"--option: .*{name}"):
+        DATASETS["movielens-100k"](DatasetSource(options={name: value}))
 
 
 def test_the_newest_items_are_those_whose_first_interaction_came_last(dataset: Dataset) -> None:

@@ -10,18 +10,18 @@ import torch
 from torch.nn import functional
 
 from services.model_registry import GoldenSet, ModelRegistry, verify_adaptor, verify_files, verify_scorer
-from services.trainer.columns import sample_rows
-from services.trainer.config import InvalidConfig
-from services.trainer.datasets import MultiDomainDataset
+from services.trainer.data.datasets import MultiDomainDataset
+from services.trainer.data.interaction_log import sample_rows
+from services.trainer.data.offline_store import load_catalogue, load_knowledge, preference_histories
 from services.trainer.multi_domain.config import MultiDomainConfig, read_any_config
 from services.trainer.multi_domain.distillation import StudentLearner, distil
-from services.trainer.multi_domain.material import Material
+from services.trainer.multi_domain.domain_data import DomainData
 from services.trainer.multi_domain.runs import train_domains
 from services.trainer.multi_domain.stored_versions import StoredVersion
 from services.trainer.multi_domain.training import EVERY, prepare, train_network
-from services.trainer.offline_store import load_catalogue, load_knowledge, preference_histories
-from services.trainer.onnx_files import open_onnx
-from services.trainer.training import SILENT
+from services.trainer.release.onnx_files import open_onnx
+from services.trainer.training.config import InvalidConfig
+from services.trainer.training.run import SILENT
 from tests.several_domains import read_domains, write_domains, write_language_model
 from tests.unit.trainer.conftest import knowledge_row
 
@@ -77,21 +77,21 @@ def test_a_stored_versions_logits_are_those_of_its_networks(
 ) -> None:
     """Read from its files, each sample by its own domain's network, in the order asked for."""
     stored = StoredVersion.read(registry, "1")
-    material = prepare(dataset, stored.config)
-    fitted = train_network(dataset, material, stored.config)  # the same seed: the same network
-    rows = np.random.default_rng(0).permutation(material.split.test.row)
-    own, general = stored.logits(material, rows)
-    network, table = fitted.learners[EVERY].network.eval(), stored.table(material)
+    data = prepare(dataset, stored.config)
+    fitted = train_network(dataset, data, stored.config)  # the same seed: the same network
+    rows = np.random.default_rng(0).permutation(data.split.test.row)
+    own, general = stored.logits(data, rows)
+    network, table = fitted.learners[EVERY].network.eval(), stored.table(data)
     ids, mask = table.batch(rows, torch.device("cpu"))
     with torch.inference_mode():
-        expected = network(ids, mask, torch.from_numpy(material.domain[rows]))
+        expected = network(ids, mask, torch.from_numpy(data.domain[rows]))
     np.testing.assert_allclose(own, expected.own.numpy(), atol=1e-3)
     np.testing.assert_allclose(general, expected.general.numpy(), atol=1e-3)
 
 
 def test_a_student_comes_near_its_teacher(learner: StudentLearner) -> None:
     """Nearer than a constant could, on samples of its training part."""
-    samples = learner.features.material.split.training
+    samples = learner.features.data.split.training
     taught = torch.sigmoid(torch.from_numpy(learner.teaching.own[samples.row]))
     learner.network.eval()
     with torch.inference_mode():
@@ -101,9 +101,9 @@ def test_a_student_comes_near_its_teacher(learner: StudentLearner) -> None:
 
 def test_a_student_is_told_nothing_of_a_user_that_tells_the_label(learner: StudentLearner) -> None:
     """A text about a user is made of the user's first interactions: these are scored without it."""
-    material: Material = learner.features.material
-    free = np.isin(np.arange(len(material.domain)), sample_rows(material.columns))
-    for samples in (material.split.training, material.split.test):
+    data: DomainData = learner.features.data
+    free = np.isin(np.arange(len(data.domain)), sample_rows(data.log))
+    for samples in (data.split.training, data.split.test):
         _, users = learner.knowledge(samples, np.arange(len(samples)))
         assert users.known.tolist() == free[samples.row].astype(float).tolist()
         assert users.known.sum() > 0
@@ -111,7 +111,7 @@ def test_a_student_is_told_nothing_of_a_user_that_tells_the_label(learner: Stude
 
 def test_an_unknown_domain_is_a_case_of_its_own(learner: StudentLearner) -> None:
     """It has an embedding, so its scores are none of the domains'."""
-    samples, chosen = learner.features.material.split.test, np.arange(20)
+    samples, chosen = learner.features.data.split.test, np.arange(20)
     learner.network.eval()
     with torch.inference_mode():
         heads = {head: learner.logits(samples, chosen, head) for head in learner.heads}

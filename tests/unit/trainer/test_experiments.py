@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.config import InvalidConfig, TrainingConfig, read_config
-from services.trainer.datasets import Dataset
-from services.trainer.evaluation import relative_improvement, sliced
-from services.trainer.experiments import Comparison, Experiment, varied
-from services.trainer.offline_store import AskedKnowledge
-from services.trainer.training import Watcher, gather
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.knowledge_rows import AskedKnowledge
+from services.trainer.evaluation.metrics import relative_improvement, sliced
+from services.trainer.training.config import InvalidConfig, TrainingConfig, read_config, varied
+from services.trainer.training.experiments import Comparison, Experiment
+from services.trainer.training.run import RunObserver, gather
 from tests.unit.trainer.conftest import ITEMS, USERS
 
 SMALL = {"embedding_width": 8, "history_length": 8, "batch_size": 64, "epochs": 8, "learning_rate": 0.005}
@@ -30,8 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def comparison(dataset: Dataset, feature_directory: Path, folder: Path) -> Comparison:
     """DCN V2 over two seeds."""
-    material = gather(dataset, feature_directory, config_of())
-    return Experiment(material, folder).compare("dcnv2", config_of(), seeds=[1, 2])
+    data = gather(dataset, feature_directory, config_of())
+    return Experiment(data, folder).compare("dcnv2", config_of(), seeds=[1, 2])
 
 
 def test_knowledge_that_tells_the_labels_is_a_significant_gain(comparison: Comparison) -> None:
@@ -54,8 +54,8 @@ def test_finished_trials_are_not_trained_again(
 ) -> None:
     """The same comparison costs nothing, a third seed only its own."""
     stages: list[str] = []
-    material = gather(dataset, feature_directory, config_of())
-    experiment = Experiment(material, folder, Watcher(stage=stages.append))
+    data = gather(dataset, feature_directory, config_of())
+    experiment = Experiment(data, folder, RunObserver(stage=stages.append))
     assert experiment.compare("dcnv2", config_of(), seeds=[1, 2]) == comparison
     assert stages == []
     experiment.compare("dcnv2", config_of(), seeds=[1, 2, 3])
@@ -70,8 +70,8 @@ def test_an_ablation_shares_the_trials_without_knowledge(
 ) -> None:
     """What the adaptor looks like says nothing about the base."""
     stages: list[str] = []
-    material = gather(dataset, feature_directory, config_of())
-    Experiment(material, folder, Watcher(stage=stages.append)).compare(
+    data = gather(dataset, feature_directory, config_of())
+    Experiment(data, folder, RunObserver(stage=stages.append)).compare(
         "one side", config_of(adaptor_sides="item"), seeds=[1]
     )
     assert stages == ["one side, seed 1, knowledge on"]
@@ -83,8 +83,8 @@ def test_rerankers_are_compared_by_map(
 ) -> None:
     """With either loss; slices and RelaImpr are for single candidates."""
     config = config_of("prm", list_loss=list_loss)
-    material = gather(dataset, feature_directory, config)
-    found = Experiment(material, tmp_path).compare("prm", config, seeds=[1, 2])
+    data = gather(dataset, feature_directory, config)
+    found = Experiment(data, tmp_path).compare("prm", config, seeds=[1, 2])
     assert found.decides == "map@5"
     assert found.difference.mean == pytest.approx(found.on["map@5"] - found.off["map@5"], abs=1e-5)
     assert found.difference.mean != 0

@@ -15,18 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loreline.client import Encoded
-from services.trainer.bulk_knowledge import KnowledgeRow
-from services.trainer.datasets import Dataset
-from services.trainer.knowledge_files import InvalidKnowledgeFile, KnowledgeText, read_texts, write_texts
-from services.trainer.offline_store import (
-    KnowledgeNotLoaded,
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.knowledge_rows import KnowledgeNotLoaded, KnowledgeRow
+from services.trainer.data.offline_store import (
     load_catalogue,
     load_knowledge,
     preference_histories,
     stored_knowledge,
     stored_vectors,
 )
-from services.trainer.ready_made_knowledge import OtherEncoder, UnfitText, merged, rows_of, sort_out, texts_of
+from services.trainer.knowledge.files import InvalidKnowledgeFile, KnowledgeText, read_texts, write_texts
+from services.trainer.knowledge.imported import OtherEncoder, UnfitText, merged, rows_of, sort_out, texts_of
 
 ENDINGS = [".json", ".jsonl", ".parquet"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)

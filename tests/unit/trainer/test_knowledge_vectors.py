@@ -13,13 +13,13 @@ import pytest
 
 from feature_repo.store import open_store, source_path
 from loreline.client import unpack_item, unpack_user
+from services.features.bulk_catch_up import seed
 from services.features.ledger import Ledger
-from services.features.seeding import seed
-from services.trainer.datasets import Dataset
-from services.trainer.knowledge_files import InvalidKnowledgeFile, KnowledgeText
-from services.trainer.knowledge_vectors import holds_vectors, read_vectors
-from services.trainer.offline_store import load_catalogue, load_knowledge, preference_histories, stored_vectors
-from services.trainer.ready_made_knowledge import rows_with_vectors
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.offline_store import load_catalogue, load_knowledge, preference_histories, stored_vectors
+from services.trainer.knowledge.files import InvalidKnowledgeFile, KnowledgeText
+from services.trainer.knowledge.imported import rows_with_vectors
+from services.trainer.knowledge.vector_files import holds_vectors, read_vectors
 
 WIDTH, AUGMENTED = 16, 4
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, T5Config, T5Model
 
-from services.trainer.language_models import LanguageModelUnavailable, load_language_model
+from services.trainer.multi_domain.pretrained_models import LanguageModelUnavailable, load_language_model
 from tests.tiny_language_models import CONFIGS, tiny_language_model, tiny_prompts, word_tokenizer
 
 

@@ -15,12 +15,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from services.trainer.checkpoint import Checkpoint
-from services.trainer.config import InvalidConfig, TrainingConfig, read_config
-from services.trainer.datasets import Dataset
-from services.trainer.loop import Epoch, Progress
-from services.trainer.tensorboard import with_tensorboard
-from services.trainer.training import Material, Watcher, gather, train_network
+from services.trainer.data.datasets import Dataset
+from services.trainer.training.checkpoint import Checkpoint
+from services.trainer.training.config import InvalidConfig, TrainingConfig, read_config
+from services.trainer.training.loop import Epoch, EpochProgress
+from services.trainer.training.run import RunObserver, TrainingData, gather, train_network
+from services.trainer.training.tensorboard import with_tensorboard
 
 SMALL = {"embedding_width": 8, "history_length": 8, "batch_size": 64, "epochs": 4, "patience": 4, "shared_experts": 1}
 
@@ -34,7 +34,7 @@ def config_of(name: str = "dcnv2", **changes: object) -> TrainingConfig:
 
 
 @pytest.fixture(scope="module")
-def material(dataset: Dataset, feature_directory: Path) -> Material:
+def data(dataset: Dataset, feature_directory: Path) -> TrainingData:
     """The small catalogue's samples and knowledge."""
     return gather(dataset, feature_directory, config_of())
 
@@ -44,21 +44,21 @@ def weights(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("break_after", [11, 20])
-def test_a_resumed_run_equals_an_uninterrupted_one(material: Material, tmp_path: Path, break_after: int) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(data: TrainingData, tmp_path: Path, break_after: int) -> None:
     """Broken off in the middle of an epoch, with dropout and hidden ids drawn at random: bit for bit the same."""
     config = config_of("din")
-    whole, epochs = train_network(material, config, augmented=True)
-    steps: list[Progress] = []
+    whole, epochs = train_network(data, config, augmented=True)
+    steps: list[EpochProgress] = []
 
-    def interrupt(_: str, progress: Progress) -> None:
+    def interrupt(_: str, progress: EpochProgress) -> None:
         steps.append(progress)
         if len(steps) == break_after:
             raise Interrupted
 
     checkpoint = Checkpoint(tmp_path / "run.pt", every_steps=3)
     with pytest.raises(Interrupted):
-        train_network(material, config, True, checkpoint, watcher=Watcher(progress=interrupt))
-    resumed, epochs_again = train_network(material, config, True, checkpoint)
+        train_network(data, config, True, checkpoint, observer=RunObserver(progress=interrupt))
+    resumed, epochs_again = train_network(data, config, True, checkpoint)
 
     assert [e.validation for e in epochs_again] == [e.validation for e in epochs]
     assert [e.loss for e in epochs_again] == pytest.approx([e.loss for e in epochs], abs=1e-9)
@@ -66,39 +66,39 @@ def test_a_resumed_run_equals_an_uninterrupted_one(material: Material, tmp_path:
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_a_run_that_was_through_trains_nothing_again(material: Material, tmp_path: Path) -> None:
+def test_a_run_that_was_through_trains_nothing_again(data: TrainingData, tmp_path: Path) -> None:
     """Its checkpoint holds the best weights."""
     checkpoint, told = Checkpoint(tmp_path / "run.pt"), []
-    first, _ = train_network(material, config_of(), False, checkpoint)
+    first, _ = train_network(data, config_of(), False, checkpoint)
     again, _ = train_network(
-        material, config_of(), False, checkpoint, watcher=Watcher(progress=lambda *p: told.append(p))
+        data, config_of(), False, checkpoint, observer=RunObserver(progress=lambda *p: told.append(p))
     )
     assert told == []
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
 
 
-def test_the_learning_rate_falls_to_zero_over_the_real_steps(material: Material) -> None:
+def test_the_learning_rate_falls_to_zero_over_the_real_steps(data: TrainingData) -> None:
     """A cosine over epochs times batches, not over samples: the last epoch hardly moves the weights any more."""
     losses: list[Epoch] = []
     config = config_of(epochs=6, patience=6, id_dropout=0.0, dropout=0.0)
-    train_network(material, config, False, watcher=Watcher(epoch=lambda _, epoch: losses.append(epoch)))
+    train_network(data, config, False, observer=RunObserver(epoch=lambda _, epoch: losses.append(epoch)))
     moved = [abs(a.validation["logloss"] - b.validation["logloss"]) for a, b in itertools.pairwise(losses)]
     assert moved[-1] < moved[0] / 10
 
 
-def test_the_loop_reports_samples_per_second_and_where_it_stands(material: Material) -> None:
+def test_the_loop_reports_samples_per_second_and_where_it_stands(data: TrainingData) -> None:
     """Every step, and the last one of an epoch with all samples done."""
-    seen: list[Progress] = []
-    train_network(material, config_of(epochs=1), False, watcher=Watcher(progress=lambda _, at: seen.append(at)))
-    assert seen[-1].done == seen[-1].total == len(material.split.training)
+    seen: list[EpochProgress] = []
+    train_network(data, config_of(epochs=1), False, observer=RunObserver(progress=lambda _, at: seen.append(at)))
+    assert seen[-1].done == seen[-1].total == len(data.split.training)
     assert all(progress.samples_per_second > 0 for progress in seen)
 
 
-def test_backbone_options_reach_the_backbone(material: Material) -> None:
+def test_backbone_options_reach_the_backbone(data: TrainingData) -> None:
     """Two crosses instead of three."""
     sizes = []
     for crosses in (2, 3):
-        network, _ = train_network(material, config_of(epochs=1, backbone_options={"crosses": crosses}), False)
+        network, _ = train_network(data, config_of(epochs=1, backbone_options={"crosses": crosses}), False)
         sizes.append(len(network.state_dict()))
     assert sizes[1] - sizes[0] == 2  # a weight and a bias
 
@@ -112,11 +112,11 @@ def test_backbone_options_reach_the_backbone(material: Material) -> None:
     ],
 )
 def test_what_a_backbone_cannot_be_is_refused_by_name(
-    material: Material, changes: dict[str, object], words: str
+    data: TrainingData, changes: dict[str, object], words: str
 ) -> None:
     """Before any hour is spent."""
     with pytest.raises(InvalidConfig, match=words):
-        train_network(material, config_of(**changes), False)
+        train_network(data, config_of(**changes), False)
 
 
 def test_two_processes_train_what_one_does(dataset: Dataset, feature_directory: Path, tmp_path: Path) -> None:
@@ -139,11 +139,11 @@ def test_two_processes_train_what_one_does(dataset: Dataset, feature_directory: 
         torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3)
 
 
-def test_metrics_of_every_epoch_are_written_for_tensorboard(material: Material, tmp_path: Path) -> None:
-    """Loss, validation metrics and samples/s, and the watcher behind is told as well."""
+def test_metrics_of_every_epoch_are_written_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:
+    """Loss, validation metrics and samples/s, and the observer behind is told as well."""
     told: list[Epoch] = []
-    watcher = with_tensorboard(Watcher(epoch=lambda _, epoch: told.append(epoch)), tmp_path)
-    train_network(material, config_of(epochs=2), False, name="off", watcher=watcher)
+    observer = with_tensorboard(RunObserver(epoch=lambda _, epoch: told.append(epoch)), tmp_path)
+    train_network(data, config_of(epochs=2), False, name="off", observer=observer)
     events = EventAccumulator(str(tmp_path / "knowledge-off"))
     events.Reload()
     written = [scalar.value for scalar in events.Scalars("validation/auc")]
@@ -151,11 +151,11 @@ def test_metrics_of_every_epoch_are_written_for_tensorboard(material: Material, 
     assert {"training/loss", "training/samples_per_second"} <= set(events.Tags()["scalars"])
 
 
-def test_bfloat16_computes_close_to_float32(material: Material) -> None:
+def test_bfloat16_computes_close_to_float32(data: TrainingData) -> None:
     """The weights stay float32."""
     config = config_of(dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
     full, half = (
-        train_network(material, config.model_copy(update={"precision": precision}), True)
+        train_network(data, config.model_copy(update={"precision": precision}), True)
         for precision in ("float32", "bfloat16")
     )
     assert all(value.dtype == torch.float32 for value in half[0].state_dict().values() if value.is_floating_point())
@@ -167,10 +167,10 @@ def test_bfloat16_computes_close_to_float32(material: Material) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # by torch itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
-def test_a_compiled_network_trains_like_a_plain_one(material: Material) -> None:
+def test_a_compiled_network_trains_like_a_plain_one(data: TrainingData) -> None:
     """To the rounding of another order of sums."""
     config = config_of(dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
     plain, compiled = (
-        train_network(material, config.model_copy(update={"compile": chosen}), True)[1] for chosen in (False, True)
+        train_network(data, config.model_copy(update={"compile": chosen}), True)[1] for chosen in (False, True)
     )
     assert compiled[-1].validation["auc"] == pytest.approx(plain[-1].validation["auc"], abs=1e-3)

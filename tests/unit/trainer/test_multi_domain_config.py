@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from services.ctr.multi_domain import MULTI_DOMAIN
+from services.ctr.uni_ctr.ladders import LADDERS
 from services.model_registry import ModelRegistry
-from services.trainer.config import InvalidConfig
-from services.trainer.datasets import MultiDomainDataset
-from services.trainer.multi_domain.config import MultiDomainConfig, read_any_config
+from services.trainer.data.datasets import MultiDomainDataset
+from services.trainer.multi_domain.config import SHARED_DOMAINS, Ladder, MultiDomainConfig, read_any_config
 from services.trainer.multi_domain.runs import train_domains
 from services.trainer.multi_domain.training import prepare, train_network
+from services.trainer.training.config import InvalidConfig
 from tests.tiny_language_models import tiny_language_model, word_tokenizer
 from tests.unit.trainer.test_multi_domain_leakage import dataset_of
 
@@ -42,6 +45,12 @@ def written(folder: Path, **lines: str) -> str:
 def train(dataset: MultiDomainDataset, **changes: object) -> None:
     config = MultiDomainConfig.model_validate(BASE | changes)
     train_network(dataset, prepare(dataset, config), config)
+
+
+def test_a_config_knows_every_network_and_ladder_by_its_name() -> None:
+    """The names stand in the config as text, so that reading one needs no PyTorch."""
+    assert tuple(MULTI_DOMAIN) == SHARED_DOMAINS
+    assert set(get_args(Ladder)) == {*LADDERS, "none"}
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from services.ctr.multi_domain import MULTI_DOMAIN
-from services.trainer.config import InvalidConfig
-from services.trainer.datasets import MultiDomainDataset
-from services.trainer.evaluation import relative_improvement
+from services.trainer.data.datasets import MultiDomainDataset
+from services.trainer.evaluation.metrics import relative_improvement
+from services.trainer.evaluation.significance import RankedScores, paired_bootstrap
 from services.trainer.multi_domain.config import SINGLE_DOMAIN, MultiDomainConfig, read_any_config
+from services.trainer.multi_domain.domain_data import gather
 from services.trainer.multi_domain.experiments import Experiment, trial_of
 from services.trainer.multi_domain.loop import fit
-from services.trainer.multi_domain.material import gather
 from services.trainer.multi_domain.networks import build, unchanged, with_domain
 from services.trainer.multi_domain.training import EVERY, prepare, train_network
-from services.trainer.significance import RankedScores, paired_bootstrap
-from services.trainer.training import Watcher
+from services.trainer.training.config import InvalidConfig
+from services.trainer.training.run import RunObserver
 from tests.several_domains import read_domains, write_domains, write_language_model
 
 DOMAINS = ("lamps", "songs", "tools")
@@ -157,11 +157,11 @@ def test_the_rest_is_frozen_while_an_added_domain_is_learnt(dataset: MultiDomain
     config = uni_ctr(language_model, epochs=1)
     before = build(gather(dataset, config, ["tools"]), config, ("lamps", "songs"))
     kept = {name: value.clone() for name, value in before.network.state_dict().items()}
-    material = gather(dataset, config)
-    grown = with_domain(before, material, config, "tools")
+    data = gather(dataset, config)
+    grown = with_domain(before, data, config, "tools")
     fresh = {name: value.clone() for name, value in grown.network.state_dict().items() if name not in kept}
-    tools = [material.of(part, ["tools"]) for part in (material.split.training, material.split.validation)]
-    fit(grown, material, *tools, config)
+    tools = [data.of(part, ["tools"]) for part in (data.split.training, data.split.validation)]
+    fit(grown, data, *tools, config)
     after = grown.network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in kept.items())
     matrices = {name: value for name, value in fresh.items() if value.ndim == 2}
@@ -172,12 +172,12 @@ def test_the_rest_is_frozen_while_an_added_domain_is_learnt(dataset: MultiDomain
 def test_a_network_that_changed_is_found_out(dataset: MultiDomainDataset) -> None:
     """The check of growing compares every head."""
     config = config_of("mmoe")
-    material = gather(dataset, config)
-    one, other = (build(material, config, DOMAINS) for _ in range(2))
-    assert unchanged(one, other, material)
+    data = gather(dataset, config)
+    one, other = (build(data, config, DOMAINS) for _ in range(2))
+    assert unchanged(one, other, data)
     with torch.no_grad():
         other.network.towers[0].logit.bias.add_(1e-3)
-    assert not unchanged(one, other, material)
+    assert not unchanged(one, other, data)
 
 
 def test_a_comparison_is_with_uni_ctr_by_domain(
@@ -186,7 +186,7 @@ def test_a_comparison_is_with_uni_ctr_by_domain(
     """RelaImpr and lead are of uni-ctr over each other config; finished trials are not trained again."""
     stages: list[str] = []
     wanted = {"mmoe": config_of("mmoe", epochs=1), "unictr": uni_ctr(language_model, epochs=1)}
-    experiment = Experiment(dataset, tmp_path, Watcher(stage=stages.append))
+    experiment = Experiment(dataset, tmp_path, RunObserver(stage=stages.append))
     mmoe, unictr = experiment.compare(wanted, seeds=2)
     assert mmoe.reference == unictr.reference == "unictr"
     for name, figures in mmoe.domains.items():
@@ -207,14 +207,14 @@ def test_a_comparison_is_with_uni_ctr_by_domain(
 def test_early_stopping_keeps_the_best_epochs_weights(dataset: MultiDomainDataset) -> None:
     """Of the mean AUC of the domains' validation parts."""
     config = config_of("shared-bottom", epochs=6, patience=2, learning_rate=0.05)
-    material = gather(dataset, config)
-    fitted = train_network(dataset, material, config)
+    data = gather(dataset, config)
+    fitted = train_network(dataset, data, config)
     best = max(epoch.validation["mean auc"] for epoch in fitted.epochs)
-    samples = material.split.validation
+    samples = data.split.validation
     aucs = [
         RankedScores(part.label[:, 0], fitted.logits(part, name)).auc(np.ones(len(part)))
         for name in DOMAINS
-        for part in [material.of(samples, [name])]
+        for part in [data.of(samples, [name])]
     ]
     assert float(np.mean(aucs)) == pytest.approx(best, abs=1e-6)
     assert EVERY in fitted.learners

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.datasets import DATASETS, DatasetSource, InvalidDataset, MultiDomainDataset
-from services.trainer.datasets.domains import DomainSize, overlap, remarks, sizes
+from services.trainer.data.datasets import DATASETS, DatasetSource, InvalidDataset, MultiDomainDataset
+from services.trainer.data.datasets.domains import DomainSize, overlap, remarks, sizes
 
 ITEMS = [
     "domain,item_id,title,brand,price,category,description",

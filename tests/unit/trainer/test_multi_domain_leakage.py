@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from services.scenarios import Item
-from services.trainer.config import InvalidConfig
-from services.trainer.datasets import Dataset, MultiDomainDataset, check_interactions
-from services.trainer.datasets.domains import merged
+from services.trainer.data.datasets import Dataset, MultiDomainDataset, check_interactions
+from services.trainer.data.datasets.domains import merged
+from services.trainer.data.samples import EmptySplit, Samples
 from services.trainer.multi_domain.config import MultiDomainConfig
+from services.trainer.multi_domain.domain_data import NOBODY, DomainData, gather
 from services.trainer.multi_domain.language_models import word_tokenizer
 from services.trainer.multi_domain.learners import scores
-from services.trainer.multi_domain.material import NOBODY, Material, gather
 from services.trainer.multi_domain.token_table import TokenTable, prompt_format, token_table, written
 from services.trainer.multi_domain.training import EVERY, prepare, train_network
-from services.trainer.samples import EmptySplit, Samples
+from services.trainer.training.config import InvalidConfig
 
 DOMAINS = ("lamps", "songs", "tools")
 USERS, ITEMS, STEPS = 12, 8, 240
@@ -53,18 +53,18 @@ def dataset_of(every: int = 1, **changed: list[Row]) -> MultiDomainDataset:
     return merged("three", "retail", parts)
 
 
-def parts_of(material: Material, name: str) -> list[Samples]:
-    split = material.split
-    return [material.of(part, [name]) for part in (split.training, split.validation, split.test)]
+def parts_of(data: DomainData, name: str) -> list[Samples]:
+    split = data.split
+    return [data.of(part, [name]) for part in (split.training, split.validation, split.test)]
 
 
 @pytest.mark.parametrize("every", [2, 7, 23])
 def test_interactions_of_one_second_are_in_one_part(every: int) -> None:
     """The parts are cut between moments, as near to 80 and 90 percent as these allow."""
-    material = gather(dataset_of(every), config_of())
+    data = gather(dataset_of(every), config_of())
     for name in DOMAINS:
-        parts = parts_of(material, name)
-        times = [material.columns.time[part.row] for part in parts]
+        parts = parts_of(data, name)
+        times = [data.log.time[part.row] for part in parts]
         assert sum(map(len, parts)) == STEPS
         assert times[0].max() < times[1].min() <= times[1].max() < times[2].min()
         assert abs(len(parts[0]) - 0.8 * STEPS) < every
@@ -74,9 +74,9 @@ def test_interactions_of_one_second_are_in_one_part(every: int) -> None:
 def test_the_domains_are_cut_each_by_its_own_time() -> None:
     """One that began when the others had ended is trained all the same."""
     late = [(user, item, rating, time + 10_000) for user, item, rating, time in rows_of("tools")]
-    material = gather(dataset_of(tools=late), config_of())
-    assert [len(part) for part in parts_of(material, "tools")] == [192, 24, 24]
-    assert [len(part) for part in parts_of(material, "lamps")] == [192, 24, 24]
+    data = gather(dataset_of(tools=late), config_of())
+    assert [len(part) for part in parts_of(data, "tools")] == [192, 24, 24]
+    assert [len(part) for part in parts_of(data, "lamps")] == [192, 24, 24]
 
 
 def test_no_part_without_both_labels_is_used() -> None:
@@ -95,14 +95,14 @@ def with_sentinels(at: int) -> MultiDomainDataset:
 @pytest.mark.parametrize("mode", ["full", "id-and-name", "id-only"])
 def test_no_prompt_tells_of_its_own_second_or_later(mode: str) -> None:
     """Of an item that all like at one moment, in any domain, only later prompts tell; there it is the newest."""
-    material = gather(with_sentinels(at=120), config_of(history_length=5))
-    form = prompt_format(material, config_of(prompt_mode=mode))
-    rows = np.concatenate([part.row for name in DOMAINS for part in parts_of(material, name)])
-    told = [any(SENTINEL in entry for entry in parts.history) for parts in written(material, form, rows)]
-    later = material.columns.time[rows] > 120
+    data = gather(with_sentinels(at=120), config_of(history_length=5))
+    form = prompt_format(data, config_of(prompt_mode=mode))
+    rows = np.concatenate([part.row for name in DOMAINS for part in parts_of(data, name)])
+    told = [any(SENTINEL in entry for entry in parts.history) for parts in written(data, form, rows)]
+    later = data.log.time[rows] > 120
     assert not any(np.array(told)[~later])
     for user in range(USERS):
-        assert told[rows.tolist().index(first_after(material, user, 120))]
+        assert told[rows.tolist().index(first_after(data, user, 120))]
 
 
 def test_later_interactions_change_no_token_of_earlier_prompts() -> None:
@@ -110,7 +110,7 @@ def test_later_interactions_change_no_token_of_earlier_prompts() -> None:
     cut, whole = gather(dataset_of(), config_of()), gather(with_sentinels(at=STEPS - 1), config_of())
     form, rows = prompt_format(cut, config_of()), cut.split.training.row
     tokenizer = word_tokenizer(parts.text for parts in written(cut, form, rows))
-    before, after = (tokens_of(material, token_table(material, form, tokenizer)) for material in (cut, whole))
+    before, after = (tokens_of(data, token_table(data, form, tokenizer)) for data in (cut, whole))
     assert len(before) > 500
     assert all(after[key] == tokens for key, tokens in before.items())
 
@@ -118,12 +118,12 @@ def test_later_interactions_change_no_token_of_earlier_prompts() -> None:
 def test_what_a_user_disliked_is_no_history() -> None:
     """Only positive ones, the newest before the sample, oldest first; fewer where there are no more."""
     rows = [("u", f"lamps{n}", stars, n) for n, stars in enumerate([5.0, 1.0, 4.0, 3.0, 5.0, 2.0])]
-    material = gather(dataset_of(lamps=[*rows_of("lamps"), *rows]), config_of())
-    own = np.flatnonzero(material.columns.user == material.user_ids.index("u"))
-    past = material.history(own, 2)
-    found = [material.columns.time[entries[entries != NOBODY]].tolist() for entries in past]
+    data = gather(dataset_of(lamps=[*rows_of("lamps"), *rows]), config_of())
+    own = np.flatnonzero(data.log.user == data.user_ids.index("u"))
+    past = data.history(own, 2)
+    found = [data.log.time[entries[entries != NOBODY]].tolist() for entries in past]
     assert found == [[], [0], [0], [0, 2], [0, 2], [2, 4]]
-    assert material.history(own, 0).shape == (6, 0)
+    assert data.history(own, 0).shape == (6, 0)
 
 
 def test_a_left_out_domains_labels_are_never_learnt() -> None:
@@ -152,11 +152,11 @@ def test_a_seed_gives_one_network_and_another_seed_another(network: str) -> None
     words = {"language_model": "none", "prompt_mode": "id-only"}
     config = config_of(network=network, network_options=sizes[network], epochs=1, **words)
     dataset = dataset_of()
-    material = prepare(dataset, config)
+    data = prepare(dataset, config)
     found = []
     for seed in (3, 3, 4):
-        fitted = train_network(dataset, material, config.model_copy(update={"seed": seed}))
-        found.append(scores(fitted.learners[EVERY], material.split.test))
+        fitted = train_network(dataset, data, config.model_copy(update={"seed": seed}))
+        found.append(scores(fitted.learners[EVERY], data.split.test))
     assert np.array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
 
@@ -178,17 +178,17 @@ def turned_from(start: int, rows: list[Row]) -> list[Row]:
     return [(user, item, 6.0 - stars if time >= start else stars, time) for user, item, stars, time in rows]
 
 
-def tokens_of(material: Material, table: TokenTable) -> dict[tuple[str, str, int], list[int]]:
+def tokens_of(data: DomainData, table: TokenTable) -> dict[tuple[str, str, int], list[int]]:
     """Training prompts' tokens by user, item and time."""
-    columns, found = material.columns, {}
-    for row in material.split.training.row:
-        item_id = material.items[columns.item[row]].item_id
-        key = material.user_ids[columns.user[row]], item_id, int(columns.time[row])
+    log, found = data.log, {}
+    for row in data.split.training.row:
+        item_id = data.items[log.item[row]].item_id
+        key = data.user_ids[log.user[row]], item_id, int(log.time[row])
         found[key] = table.batch(np.array([row]), torch.device("cpu"))[0][0].tolist()
     return found
 
 
-def first_after(material: Material, user: int, time: int) -> int:
-    columns = material.columns
-    own = columns.user == material.user_ids.index(f"u{user}")
-    return int(np.flatnonzero(own & (columns.time > time))[0])
+def first_after(data: DomainData, user: int, time: int) -> int:
+    log = data.log
+    own = log.user == data.user_ids.index(f"u{user}")
+    return int(np.flatnonzero(own & (log.time > time))[0])

@@ -13,7 +13,7 @@ from loreline.client import EmbeddingClient, FeaturesClient
 from services.model_registry import ModelRegistry, NoSuchVersion, OtherCandidate, VersionRefused, verify_networks
 from services.ranking.scorers.in_process import InProcessScorer
 from services.ranking.scorers.opening import ScorerOpener, ScorerOptions
-from services.trainer.promotion import Promoter, Proof, proof_of
+from services.trainer.release.promotion import Promoter, Proof, proof_of
 from tests.model_versions import augmented, register_version
 from tests.small_platform import running_embedding, running_features, store_items, store_user, vector_of
 from tests.unictr_versions import register_student, register_unictr

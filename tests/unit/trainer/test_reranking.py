@@ -6,53 +6,54 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from services.trainer.columns import Columns, columns_of, sample_rows
-from services.trainer.datasets import Dataset
-from services.trainer.reranking import list_metrics, lists
-from services.trainer.samples import split
-from services.trainer.significance import RankedScores, paired_bootstrap
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.interaction_log import InteractionLog, interaction_log, sample_rows
+from services.trainer.data.list_samples import list_samples
+from services.trainer.data.samples import split
+from services.trainer.evaluation.metrics import list_metrics
+from services.trainer.evaluation.significance import RankedScores, paired_bootstrap
 
 
 @pytest.fixture(scope="module")
-def columns(dataset: Dataset) -> Columns:
+def log(dataset: Dataset) -> InteractionLog:
     """The log of 40 users with 60 ratings each: 30 samples a user."""
-    return columns_of(dataset)[0]
+    return interaction_log(dataset)[0]
 
 
-def test_a_list_holds_four_interactions_in_a_row_and_six_other_items(dataset: Dataset, columns: Columns) -> None:
+def test_a_list_holds_four_interactions_in_a_row_and_six_other_items(dataset: Dataset, log: InteractionLog) -> None:
     """Shuffled, no item twice; a run of fewer than four at the end is left out."""
-    samples = lists(columns, len(dataset.items), seed=3)
+    samples = list_samples(log, len(dataset.items), seed=3)
     assert len(samples) == 40 * (30 // 4)
     for row, items, label in zip(samples.row, samples.item, samples.label, strict=True):
-        real = dict(zip(columns.item[row : row + 4], columns.label[row : row + 4], strict=True))
+        real = dict(zip(log.item[row : row + 4], log.label[row : row + 4], strict=True))
         assert len(set(items)) == 10
         assert set(real) <= set(items)
-        assert len(set(columns.user[row : row + 4])) == 1
+        assert len(set(log.user[row : row + 4])) == 1
         assert {item: got for item, got in zip(items, label, strict=True) if item in real} == real
         assert all(got == 0 for item, got in zip(items, label, strict=True) if item not in real)
-    assert set(samples.row) <= set(sample_rows(columns))
+    assert set(samples.row) <= set(sample_rows(log))
 
 
-def test_the_place_in_a_list_tells_nothing(dataset: Dataset, columns: Columns) -> None:
+def test_the_place_in_a_list_tells_nothing(dataset: Dataset, log: InteractionLog) -> None:
     """Positives come at every place."""
-    label = lists(columns, len(dataset.items), seed=3).label
+    label = list_samples(log, len(dataset.items), seed=3).label
     assert (label.mean(axis=0) > 0).all()
 
 
-def test_a_list_across_a_cut_belongs_to_no_part(dataset: Dataset, columns: Columns) -> None:
+def test_a_list_across_a_cut_belongs_to_no_part(dataset: Dataset, log: InteractionLog) -> None:
     """Its later labels would be trained on although its moment is before the cut."""
-    samples = lists(columns, len(dataset.items), seed=3)
-    parts = split(columns, samples, "by-time", seed=0)
-    last = [columns.time[part.row + 3].max() for part in (parts.training, parts.validation)]
-    first = [columns.time[part.row].min() for part in (parts.validation, parts.test)]
+    samples = list_samples(log, len(dataset.items), seed=3)
+    parts = split(log, samples, "by-time", seed=0)
+    last = [log.time[part.row + 3].max() for part in (parts.training, parts.validation)]
+    first = [log.time[part.row].min() for part in (parts.validation, parts.test)]
     assert last[0] < first[0]
     assert last[1] < first[1]
 
 
-def test_a_catalogue_too_small_for_a_list_is_refused(columns: Columns) -> None:
+def test_a_catalogue_too_small_for_a_list_is_refused(log: InteractionLog) -> None:
     """Instead of drawing for ever."""
     with pytest.raises(ValueError, match="at least 10 items"):
-        lists(columns, 9, seed=0)
+        list_samples(log, 9, seed=0)
 
 
 class TestListMetrics:

@@ -1,4 +1,4 @@
-"""Columns, point-in-time histories, and the splits."""
+"""InteractionLog, point-in-time histories, and the splits."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from services.knowledge.prompts import PromptStyle, render
 from services.knowledge.providers.catalogue import compose
 from services.model_registry import UNKNOWN
 from services.scenarios import Item, load_scenario
-from services.trainer import samples as sampling
-from services.trainer.columns import Columns, columns_of, sample_rows
-from services.trainer.datasets import Dataset
-from services.trainer.networks import KnowledgeTables, Lookup, NetworkInputs
-from services.trainer.offline_store import preference_count, preference_histories
-from services.trainer.samples import EmptySplit, ItemTable, Protocol, Samples
+from services.trainer.data import samples as sampling
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.interaction_log import InteractionLog, interaction_log, sample_rows, told_count
+from services.trainer.data.offline_store import preference_histories
+from services.trainer.data.samples import EmptySplit, ItemTable, Samples, SplitProtocol
+from services.trainer.training.batches import BatchBuilder, KnowledgeTables, NetworkInputs
 
 
 @pytest.fixture(scope="module")
-def columns(dataset: Dataset) -> Columns:
+def log(dataset: Dataset) -> InteractionLog:
     """The log."""
-    return columns_of(dataset)[0]
+    return interaction_log(dataset)[0]
 
 
 @pytest.fixture(scope="module")
-def samples(columns: Columns) -> Samples:
+def samples(log: InteractionLog) -> Samples:
     """Every sample."""
-    return sampling.impressions(columns)
+    return sampling.impressions(log)
 
 
 @pytest.fixture(scope="module")
 def user_ids(dataset: Dataset) -> list[str]:
     """User ids by code."""
-    return columns_of(dataset)[1]
+    return interaction_log(dataset)[1]
 
 
 def looked_up(
-    dataset: Dataset, columns: Columns, samples: Samples, length: int, chosen: np.ndarray
+    dataset: Dataset, log: InteractionLog, samples: Samples, length: int, chosen: np.ndarray
 ) -> tuple[NetworkInputs, ItemTable]:
-    vocabulary = sampling.vocabulary_of(dataset, columns, samples, "by-time")
-    items, nobody = ItemTable.of(dataset, vocabulary), np.zeros(columns.user_count, dtype=np.int64)
+    vocabulary = sampling.vocabulary_of(dataset, log, samples, "by-time")
+    items, nobody = ItemTable.of(dataset, vocabulary), np.zeros(log.user_count, dtype=np.int64)
     none = np.zeros((1, 4), dtype=np.float32)
     tables = KnowledgeTables(none, none, np.zeros(len(dataset.items), dtype=np.int64), nobody)
-    lookup = Lookup(columns, items, tables, length, torch.device("cpu"))
-    return lookup.inputs(samples, chosen), items
+    batches = BatchBuilder(log, items, tables, length, torch.device("cpu"))
+    return batches.inputs(samples, chosen), items
 
 
 def test_a_history_holds_exactly_what_came_before_its_second(
-    dataset: Dataset, columns: Columns, samples: Samples, user_ids: list[str]
+    dataset: Dataset, log: InteractionLog, samples: Samples, user_ids: list[str]
 ) -> None:
     """It equals a search through the log; two films of one second never see each other."""
     chosen = np.arange(0, len(samples), 37)
-    inputs, items = looked_up(dataset, columns, samples, 50, chosen)
-    log, codes = dataset.interactions, {item_id: code for code, item_id in enumerate(dataset.items)}
+    inputs, items = looked_up(dataset, log, samples, 50, chosen)
+    frame, codes = dataset.interactions, {item_id: code for code, item_id in enumerate(dataset.items)}
     for place, row in enumerate(samples.row[chosen]):
-        earlier = log[(log["user_id"] == user_ids[columns.user[row]]) & (log["time"] < columns.time[row])]
+        earlier = frame[(frame["user_id"] == user_ids[log.user[row]]) & (frame["time"] < log.time[row])]
         expected = [int(items.index[codes[item_id]]) for item_id in earlier["item_id"]][-50:]
         assert inputs.batch.history_item_id[place].tolist() == expected + [0] * (50 - len(expected))
         ratings = inputs.batch.history_rating[place, : len(expected)].tolist()
@@ -69,17 +69,17 @@ def test_a_history_holds_exactly_what_came_before_its_second(
 
 
 def test_a_history_equals_what_the_offline_store_knew_at_that_moment(
-    dataset: Dataset, feature_directory: Path, columns: Columns, samples: Samples, user_ids: list[str]
+    dataset: Dataset, feature_directory: Path, log: InteractionLog, samples: Samples, user_ids: list[str]
 ) -> None:
-    """Feast's point-in-time join and the columns agree, so that training reads what serving would have read."""
+    """Feast's point-in-time join and the log agree, so that training reads what serving would have read."""
     store = open_store(feature_directory)
     apply_definitions(store, feature_directory)
     chosen = np.arange(0, len(samples), 23)
-    inputs, items = looked_up(dataset, columns, samples, 50, chosen)
+    inputs, items = looked_up(dataset, log, samples, 50, chosen)
     moments = pd.DataFrame(
         {
-            "user_id": [user_ids[code] for code in columns.user[samples.row[chosen]]],
-            "event_timestamp": pd.to_datetime(columns.time[samples.row[chosen]] - 1, unit="s", utc=True),
+            "user_id": [user_ids[code] for code in log.user[samples.row[chosen]]],
+            "event_timestamp": pd.to_datetime(log.time[samples.row[chosen]] - 1, unit="s", utc=True),
             "place": chosen,
         }
     )
@@ -92,12 +92,12 @@ def test_a_history_equals_what_the_offline_store_knew_at_that_moment(
 
 
 def test_histories_are_cut_to_the_newest_and_padded_at_the_end(
-    dataset: Dataset, columns: Columns, samples: Samples
+    dataset: Dataset, log: InteractionLog, samples: Samples
 ) -> None:
     """Oldest first; a longer one loses its oldest entries."""
     chosen = np.array([0, len(samples) // 2, len(samples) - 1])
-    whole, _ = looked_up(dataset, columns, samples, 100, chosen)
-    cut, _ = looked_up(dataset, columns, samples, 10, chosen)
+    whole, _ = looked_up(dataset, log, samples, 100, chosen)
+    cut, _ = looked_up(dataset, log, samples, 10, chosen)
     for row in range(3):
         entries = [index for index in whole.batch.history_item_id[row].tolist() if index]
         assert whole.batch.history_item_id[row, : len(entries)].tolist() == entries
@@ -105,15 +105,15 @@ def test_histories_are_cut_to_the_newest_and_padded_at_the_end(
         assert not whole.batch.history_fields[row, len(entries) :].any()
 
 
-def test_a_user_without_a_past_has_an_empty_history(dataset: Dataset, columns: Columns) -> None:
+def test_a_user_without_a_past_has_an_empty_history(dataset: Dataset, log: InteractionLog) -> None:
     """All padding."""
-    first = Samples(columns.user_start[:-1], columns.item[columns.user_start[:-1], None], np.zeros((40, 1)))
-    inputs, _ = looked_up(dataset, columns, first, 5, np.arange(40))
+    first = Samples(log.user_start[:-1], log.item[log.user_start[:-1], None], np.zeros((40, 1)))
+    inputs, _ = looked_up(dataset, log, first, 5, np.arange(40))
     assert not inputs.batch.history_item_id.any()
 
 
 def test_samples_start_after_the_interactions_that_knowledge_is_made_of(
-    dataset: Dataset, columns: Columns, samples: Samples, user_ids: list[str]
+    dataset: Dataset, log: InteractionLog, samples: Samples, user_ids: list[str]
 ) -> None:
     """No label is ever told in a prompt."""
     told = {
@@ -122,19 +122,21 @@ def test_samples_start_after_the_interactions_that_knowledge_is_made_of(
         for entry in history.entries
     }
     ids = list(dataset.items)
-    asked = {(user_ids[columns.user[row]], ids[columns.item[row]]) for row in samples.row}
+    asked = {(user_ids[log.user[row]], ids[log.item[row]]) for row in samples.row}
     assert not told & asked
     assert len(told) + len(asked) == len(dataset.interactions)
 
 
-def test_nothing_that_comes_after_the_first_n_reaches_a_prompt_or_a_vector(dataset: Dataset, columns: Columns) -> None:
+def test_nothing_that_comes_after_the_first_n_reaches_a_prompt_or_a_vector(
+    dataset: Dataset, log: InteractionLog
+) -> None:
     """Every later interaction gets a marked item and rating; no question and no composed text shows either.
 
     A vector is a function of such a text alone.
     """
     order = np.argsort(pd.factorize(dataset.interactions["user_id"])[0], kind="stable")
     later = np.zeros(len(dataset.interactions), dtype=bool)
-    later[order[sample_rows(columns)]] = True
+    later[order[sample_rows(log)]] = True
     marked = dataset.interactions.assign(
         rating=np.where(later, 4.75, dataset.interactions["rating"]),
         item_id=np.where(later, "sentinel", dataset.interactions["item_id"]),
@@ -151,61 +153,61 @@ def test_nothing_that_comes_after_the_first_n_reaches_a_prompt_or_a_vector(datas
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (2, 1), (9, 5), (60, 30), (1000, 30)])
 def test_knowledge_is_made_of_half_of_the_interactions_and_30_at_most(length: int, count: int) -> None:
     """N = min((length + 1) // 2, 30)."""
-    assert preference_count(length) == count
+    assert told_count(length) == count
 
 
-def test_a_rating_above_the_scenarios_bound_is_positive(columns: Columns, samples: Samples) -> None:
+def test_a_rating_above_the_scenarios_bound_is_positive(log: InteractionLog, samples: Samples) -> None:
     """For films: above 3."""
-    assert ((columns.rating[samples.row] > 3) == samples.label[:, 0]).all()
+    assert ((log.rating[samples.row] > 3) == samples.label[:, 0]).all()
 
 
-def test_the_parts_follow_each_other_in_time_and_share_no_moment(columns: Columns, samples: Samples) -> None:
+def test_the_parts_follow_each_other_in_time_and_share_no_moment(log: InteractionLog, samples: Samples) -> None:
     """Training ends before validation begins, and that before the test."""
-    split = sampling.split(columns, samples, "by-time", seed=0)
-    times = [columns.time[part.row] for part in (split.training, split.validation, split.test)]
+    split = sampling.split(log, samples, "by-time", seed=0)
+    times = [log.time[part.row] for part in (split.training, split.validation, split.test)]
     assert times[0].max() < times[1].min()
     assert times[1].max() < times[2].min()
     assert sum(map(len, times)) == len(samples)
     assert 0.7 < len(split.training) / len(samples) <= 0.8
 
 
-def test_each_user_belongs_to_one_part(columns: Columns, samples: Samples) -> None:
+def test_each_user_belongs_to_one_part(log: InteractionLog, samples: Samples) -> None:
     """A tenth of the users is tested, and a tenth of the others is for validation."""
-    split = sampling.split(columns, samples, "by-user", seed=5)
-    users = [set(columns.user[part.row].tolist()) for part in (split.training, split.validation, split.test)]
+    split = sampling.split(log, samples, "by-user", seed=5)
+    users = [set(log.user[part.row].tolist()) for part in (split.training, split.validation, split.test)]
     assert [len(part) for part in users] == [32, 4, 4]
     assert len(users[0] | users[1] | users[2]) == 40
 
 
-def test_the_split_seed_deals_out_other_users(columns: Columns, samples: Samples) -> None:
+def test_the_split_seed_deals_out_other_users(log: InteractionLog, samples: Samples) -> None:
     """And the same seed the same ones."""
-    tested = [set(columns.user[sampling.split(columns, samples, "by-user", seed).test.row]) for seed in (1, 1, 2)]
+    tested = [set(log.user[sampling.split(log, samples, "by-user", seed).test.row]) for seed in (1, 1, 2)]
     assert tested[0] == tested[1] != tested[2]
 
 
 @pytest.mark.parametrize("protocol", ["by-time", "by-user"])
 def test_items_that_training_never_saw_have_the_unknown_index(
-    dataset: Dataset, columns: Columns, samples: Samples, protocol: Protocol
+    dataset: Dataset, log: InteractionLog, samples: Samples, protocol: SplitProtocol
 ) -> None:
     """As in serving."""
-    few = sampling.split(columns, samples, protocol, seed=1).training.take(np.arange(3))
-    vocabulary = sampling.vocabulary_of(dataset, columns, few, protocol)
+    few = sampling.split(log, samples, protocol, seed=1).training.take(np.arange(3))
+    vocabulary = sampling.vocabulary_of(dataset, log, few, protocol)
     table, known = ItemTable.of(dataset, vocabulary), set(vocabulary.item_ids)
     assert 0 < len(known) < len(dataset.items)
     for item_id, index in zip(dataset.items, table.index, strict=True):
         assert (index == UNKNOWN) == (item_id not in known)
 
 
-def test_a_part_with_labels_of_one_kind_is_refused(columns: Columns, samples: Samples) -> None:
+def test_a_part_with_labels_of_one_kind_is_refused(log: InteractionLog, samples: Samples) -> None:
     """No AUC could be told of it."""
     with pytest.raises(EmptySplit, match="training part"):
-        sampling.split(columns, replace(samples, label=np.ones_like(samples.label)), "by-time", seed=0)
+        sampling.split(log, replace(samples, label=np.ones_like(samples.label)), "by-time", seed=0)
 
 
-def test_mapped_columns_are_those_that_were_saved(columns: Columns, tmp_path: Path) -> None:
+def test_mapped_columns_are_those_that_were_saved(log: InteractionLog, tmp_path: Path) -> None:
     """Read from files, not held in memory."""
-    columns.save(tmp_path)
-    mapped = Columns.map(tmp_path)
+    log.save(tmp_path)
+    mapped = InteractionLog.map(tmp_path)
     assert isinstance(mapped.item, np.memmap)
-    for name, column in vars(columns).items():
+    for name, column in vars(log).items():
         np.testing.assert_array_equal(column, getattr(mapped, name))

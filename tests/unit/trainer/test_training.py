@@ -24,12 +24,14 @@ from services.model_registry import (
     verify_scorer,
 )
 from services.model_registry.rerankers import RERANKER_FILE, RerankerRegistry
-from services.trainer.config import InvalidConfig, TrainingConfig, read_config
-from services.trainer.datasets import Dataset
-from services.trainer.evaluation import gauc
-from services.trainer.loop import Epoch
-from services.trainer.offline_store import KnowledgeNotLoaded, load_catalogue
-from services.trainer.training import Report, Watcher, train
+from services.trainer.data.datasets import Dataset
+from services.trainer.data.knowledge_rows import KnowledgeNotLoaded
+from services.trainer.data.offline_store import load_catalogue
+from services.trainer.evaluation.metrics import gauc
+from services.trainer.release.version import Report, train
+from services.trainer.training.config import InvalidConfig, TrainingConfig, read_config
+from services.trainer.training.loop import Epoch
+from services.trainer.training.run import RunObserver
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +218,13 @@ def test_training_stops_early_and_keeps_the_best_epoch(
     """After `patience` epochs without a better validation AUC."""
     epochs: list[tuple[str, Epoch]] = []
     wild = config.model_copy(update={"epochs": 30, "patience": 1})
-    train(dataset, feature_directory, ModelRegistry(tmp_path), wild, Watcher(epoch=lambda *epoch: epochs.append(epoch)))
+    train(
+        dataset,
+        feature_directory,
+        ModelRegistry(tmp_path),
+        wild,
+        RunObserver(epoch=lambda *epoch: epochs.append(epoch)),
+    )
     off = [epoch.validation["auc"] for name, epoch in epochs if name == "off"]
     assert len(off) < 30
     assert max(off) == off[-2]

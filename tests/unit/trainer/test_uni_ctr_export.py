@@ -15,9 +15,9 @@ from services.ctr.uni_ctr.language_model import LanguageModel, LowRank
 from services.ctr.uni_ctr.network import UniCtr
 from services.ctr.uni_ctr.prompt_encoder import PromptEncoder
 from services.ctr.uni_ctr.prompts import PromptFormat, PromptItem
-from services.trainer.language_models import load_language_model
-from services.trainer.onnx_files import ExportMismatch, compare
-from services.trainer.uni_ctr_export import export_network, export_uni_ctr
+from services.trainer.multi_domain.pretrained_models import load_language_model
+from services.trainer.release.onnx_files import ExportMismatch, compare
+from services.trainer.release.uni_ctr_export import export_network, export_uni_ctr
 from tests.tiny_language_models import tiny_language_model, tiny_prompts, word_tokenizer
 
 FORMAT = PromptFormat("full", 40, 5, ("brand",), {"fashion": "clothes"})

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from services.trainer.training import gather, train_network
+from services.trainer.training.run import gather, train_network
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import Delete, Event, PoisonEvent, decode
 from services.updater.knowledge_consumer import KnowledgeConsumer, Pace
 from services.updater.metrics import UpdaterMetrics
-from services.updater.outcomes import Later, Outcome, Passed
+from services.updater.outcomes import EnrichmentOutcome, Later, Passed
 from services.updater.topics import Topic, create_missing_topics
 from services.updater.work_queue import Priority
 
@@ -31,7 +31,7 @@ PARTITIONS = 4
 QUEUED = ("loreline_updater_queued_records", {"stage": "knowledge"})
 
 
-def nothing_wrong(_: str) -> Outcome:
+def nothing_wrong(_: str) -> EnrichmentOutcome:
     """What comes of an item that is stored."""
     return None
 
@@ -40,13 +40,13 @@ def nothing_wrong(_: str) -> Outcome:
 class RecordingEnrichment:
     """Keeps the ids it stored; `outcome` says what comes of each."""
 
-    outcome: Callable[[str], Outcome] = nothing_wrong
+    outcome: Callable[[str], EnrichmentOutcome] = nothing_wrong
     stored: list[str] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     name: str = "knowledge"
 
-    def enrich(self, events: Sequence[Event]) -> list[Outcome]:
+    def enrich(self, events: Sequence[Event]) -> list[EnrichmentOutcome]:
         """Record a batch."""
         ids = [event.subject_id for event in events]
         self.batches.append(ids)
@@ -177,7 +177,7 @@ def test_what_is_most_wanted_comes_first(line: Line) -> None:
     """Of all that was read while the workers were busy."""
     go = threading.Event()
 
-    def slowly(_: str) -> Outcome:
+    def slowly(_: str) -> EnrichmentOutcome:
         go.wait(100)
         return None
 
@@ -196,7 +196,7 @@ def test_a_full_queue_stops_the_reading_and_loses_nothing(line: Line) -> None:
     """What does not fit waits in the log."""
     go = threading.Event()
 
-    def slowly(_: str) -> Outcome:
+    def slowly(_: str) -> EnrichmentOutcome:
         go.wait(100)
         return None
 
@@ -244,7 +244,7 @@ def test_a_service_that_is_away_is_waited_for(line: Line) -> None:
     """However often it fails."""
     tries: list[str] = []
 
-    def away_at_first(item_id: str) -> Outcome:
+    def away_at_first(item_id: str) -> EnrichmentOutcome:
         tries.append(item_id)
         if len(tries) < 8:
             raise ServiceUnavailableError("UNAVAILABLE", "embedding does not answer", [])
@@ -273,7 +273,7 @@ def test_a_spent_budget_holds_the_items_until_there_is_more(line: Line) -> None:
 def test_an_item_that_always_fails_becomes_a_dead_letter_and_harms_no_other(line: Line) -> None:
     """Once, with its attempts."""
 
-    def fault(item_id: str) -> Outcome:
+    def fault(item_id: str) -> EnrichmentOutcome:
         if item_id == "2":
             raise RuntimeError("a fault of ours")
         return None
@@ -303,7 +303,7 @@ def test_an_item_that_was_deleted_since_is_not_asked_about(line: Line) -> None:
     """The deletion takes its place in the queue."""
     go = threading.Event()
 
-    def slowly(_: str) -> Outcome:
+    def slowly(_: str) -> EnrichmentOutcome:
         go.wait(100)
         return None
 
@@ -325,7 +325,7 @@ def test_a_limit_that_is_reached_holds_the_scenario_for_as_long_as_it_says(line:
     limited = Later("RATE_LIMITED", pause_seconds=0.05)
     tries: list[str] = []
 
-    def seldom(item_id: str) -> Outcome:
+    def seldom(item_id: str) -> EnrichmentOutcome:
         tries.append(item_id)
         return limited if len(tries) < 12 else None
 
@@ -350,7 +350,7 @@ def test_a_member_leaves_though_a_language_model_is_still_writing(line: Line) ->
     """What it was asked about is done by the next member."""
     go = threading.Event()
 
-    def slowly(_: str) -> Outcome:
+    def slowly(_: str) -> EnrichmentOutcome:
         go.wait(100)
         return None
 
@@ -376,7 +376,7 @@ def test_what_cannot_be_decoded_is_left_to_the_content_stage(line: Line) -> None
 def test_members_that_come_and_go_under_load_lose_nothing(line: Line) -> None:
     """One member, then three, then two: every item is enriched, and all is committed."""
 
-    def slowly(_: str) -> Outcome:
+    def slowly(_: str) -> EnrichmentOutcome:
         time.sleep(0.005)
         return None
 

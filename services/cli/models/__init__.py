@@ -1,0 +1,1 @@
+"""`loreline models`: versions listed, promoted, compared, and sent a share of the users."""
