@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe_machine
+from loreline.domain import Item
 from services.knowledge.prompts import Prompt, PromptStyle, render
 from services.knowledge.providers import Completion, Provider, build_provider
 from services.knowledge.settings import KnowledgeSettings
-from services.scenarios import Item, load_scenario
+from services.scenarios import load_scenario
 
 GENRES = ["Drama", "Comedy", "Thriller", "Romance", "Action", "Horror", "Western", "Musical"]
 BATCH = 8

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 
 from benchmarks.machine import describe_machine
-from loreline.client import PackedItem
+from loreline.domain import PackedItem
 from services.ranking.item_cache import ItemCache
 
 PAGE = 1000  # items of one batch of the stream

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import psutil
 
 from benchmarks.model_version import GENRES
-from loreline.client import PackedItem
+from loreline.domain import PackedItem
 from loreline.features.v1 import features_pb2, features_pb2_grpc
 from services.ranking.item_index import ItemIndex
 from services.runtime.server import ServerOptions, Service, serve

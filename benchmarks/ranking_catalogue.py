@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.model_version import GENRES, KNOWLEDGE_WIDTH
-from loreline.client import FeaturesClient, KnowledgeVectors, Stamp
+from loreline.client import FeaturesClient
+from loreline.domain import Item, Knowledge, KnowledgeVectors, Provenance, Stamp
 from loreline.ranking.v1 import ranking_pb2
 from services.model_registry import Vocabulary
-from services.scenarios import Item, Knowledge, Provenance, load_scenario
+from services.scenarios import load_scenario
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 USERS, HISTORY, REQUESTS, PAGE = 64, 50, 64, 500

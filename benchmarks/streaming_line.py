@@ -17,13 +17,13 @@ import psutil
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from benchmarks.model_version import GENRES, promote_random_version
-from loreline.client import ClientError, FeaturesClient, PackedItem, is_serving
+from loreline.client import ClientError, FeaturesClient, is_serving
 from loreline.client.catalog import CatalogEvent, interaction_logged, item_upserted
+from loreline.domain import Item, PackedItem
 from services.cli.local_processes import LocalProcesses, free_port
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
-from services.scenarios import Item
 
 PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")
 START_SECONDS = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from services.scenarios import Knowledge, Provenance
+from loreline.domain import Knowledge, Provenance
 
 
 def sample_knowledge(text: str, key: str = "key") -> Knowledge:

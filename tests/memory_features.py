@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import grpc
 import numpy as np
 
-from loreline.client import PackedItem, PackedUser, pack_item, pack_user
+from loreline.client import pack_item, pack_user
+from loreline.domain import PackedItem, PackedUser
 from loreline.features.v1 import features_pb2, features_pb2_grpc
 
 PAGE = 1000

@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 
 from feature_repo.store import apply_definitions, open_store
-from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeVectors, Stamp
+from loreline.client import EmbeddingClient, FeaturesClient
+from loreline.domain import Item, KnowledgeVectors, Stamp
 from services.cli.local_processes import free_port
 from services.embedding.adapter import Adapter
 from services.embedding.servicer import service as embedding_service
@@ -26,7 +27,6 @@ from services.features.user_features import UserFeatures
 from services.model_registry import ModelRegistry
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, Service, start_server
-from services.scenarios import Item
 from tests.knowledge_samples import sample_knowledge
 from tests.model_versions import KNOWLEDGE
 

@@ -15,6 +15,7 @@ from rich.rule import Rule
 from loreline.client import FeaturesClient, RankingClient
 from loreline.client.catalog import item_upserted
 from loreline.client.ranking_calls import Ranked
+from loreline.domain import Item
 from services.cli import output
 from services.cli.enrichment_watch import Journey, follow
 from services.cli.knowledge.bulk_build import build_knowledge
@@ -26,7 +27,6 @@ from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.cli.training.datasets import load_dataset
 from services.cli.training.runs import print_report, train_version
-from services.scenarios import Item
 from services.trainer.data.datasets import Dataset, DatasetSource
 from services.trainer.training.config import read_config
 from services.wheel_assets import ASSETS, AssetUnavailable, fetch

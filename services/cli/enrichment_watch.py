@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 
 from loreline.client import FeaturesClient, ItemDescription, RankingClient
+from loreline.domain import Item
 from services.cli.output import NotReady, console
-from services.scenarios import Item
 
 POLL_SECONDS = 0.05
 

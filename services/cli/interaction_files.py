@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loreline.client.catalog import CatalogEvent, EventStamp, interaction_logged
+from loreline.client.catalog import CatalogEvent, interaction_logged
+from loreline.domain import check_id, new_stamp
 from services.cli.json_lines import check_fields, check_scenario, lines_of, object_of
 from services.cli.output import BadInput
 from services.scenarios import load_scenario
-from services.scenarios.items import check_id
 
 TEXTS = ["user_id", "item_id", "scenario"]
 FIELDS = [*TEXTS, "rating", "time", "attribution_id", "event_id"]
@@ -40,7 +40,7 @@ class LoggedInteraction:
         facts = (self.user_id, self.item_id, self.scenario, self.rating, self.time and self.time.isoformat())
         own = self.event_id or (hashlib.sha256(repr(facts).encode()).hexdigest()[:32] if self.time else "")
         given = {"event_id": own, "event_time": self.time}
-        stamp = EventStamp(**{name: value for name, value in given.items() if value})  # type: ignore[arg-type]
+        stamp = new_stamp(**{name: value for name, value in given.items() if value})  # type: ignore[arg-type]
         return interaction_logged(self.user_id, self.item_id, self.scenario, self.rating, self.attribution_id, stamp)
 
 

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from loreline.domain import Item, check_item
 from services.cli.json_lines import check_fields, check_scenario, lines_of, object_of
 from services.cli.output import BadInput
-from services.scenarios import Item
-from services.scenarios.items import check_item
 
 FIELDS = [field.name for field in dataclasses.fields(Item)]
 TEXTS = ["item_id", "scenario", "title"]

@@ -17,12 +17,12 @@ from loreline.client import (
     RankingClient,
     Recommended,
 )
+from loreline.domain import Knowledge
 from services.cli import output
 from services.cli.knowledge.commands import provenance_rows
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.settings import CliSettings
-from services.scenarios import Knowledge
 
 BAR_WIDTH = 30
 UserOption = Annotated[str, typer.Option("--user", "-u", help="The user's id. An unknown one is a new user.")]

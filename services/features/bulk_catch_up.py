@@ -16,12 +16,12 @@ import pandas as pd
 import structlog
 
 from feature_repo.store import source_path
-from loreline.client import Stamp, unpack_item, unpack_user
+from loreline.client import unpack_item, unpack_user
 from loreline.client.messages import knowledge_of_bytes
+from loreline.domain import Item, Stamp, microseconds
 from services.features import histories
 from services.features.ledger import Kind, Ledger
-from services.features.ordering import Answer, Augmented, ItemState, UserState, content_hash, microseconds
-from services.scenarios import Item
+from services.features.ordering import Answer, Augmented, ItemState, UserState, content_hash
 
 State = TypeVar("State", ItemState, UserState)
 log = structlog.get_logger(__name__)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import Stamp, StoredSubject, UserDescription
+from loreline.client import StoredSubject, UserDescription
 from loreline.client.messages import knowledge_of_bytes, vector_of
+from loreline.domain import HistoryEntry, Item, Knowledge, Stamp, UserHistory, moment_of
 from services.features.ledger import Kind, Ledger
 from services.features.ledger_rows import new_user
 from services.features.online_store import OnlineStore
-from services.features.ordering import ItemState, UserState, moment_of, order
+from services.features.ordering import ItemState, UserState
 from services.runtime.errors import NotFound
-from services.scenarios import HistoryEntry, Item, Knowledge, UserHistory
 
 PAGE = 500
 
@@ -163,7 +163,7 @@ def _scenario(knowledge: Knowledge | None) -> str | None:
 
 
 def _since_knowledge(state: UserState) -> int:
-    return state.events.after(order(state.knowledge)) if state.knowledge else len(state.events.ids)
+    return state.events.after(state.knowledge.order) if state.knowledge else len(state.events.ids)
 
 
 def _subject(

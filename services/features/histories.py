@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from loreline.client import Interaction, PackedUser
+from loreline.domain import Interaction, PackedUser
+from loreline.domain.events import Order
 
 MAX_HISTORY = 512
 SECOND_US = 1_000_000
-Key = tuple[int, str]
 T = TypeVar("T")
 
 
@@ -30,11 +30,11 @@ class Events:
     ids: list[str] = field(default_factory=list)
     times_us: list[int] = field(default_factory=list)
 
-    def key(self, place: int) -> Key:
+    def key(self, place: int) -> Order:
         """What the entry at a place is ordered by."""
         return self.times_us[place], self.ids[place]
 
-    def after(self, key: Key) -> int:
+    def after(self, key: Order) -> int:
         """How many entries come after a key."""
         return len(self.ids) - bisect_right(range(len(self.ids)), key, key=self.key)
 
@@ -51,12 +51,12 @@ def is_known(events: Events, event_id: str) -> bool:
     return event_id in events.ids
 
 
-def is_before_full(events: Events, key: Key) -> bool:
+def is_before_full(events: Events, key: Order) -> bool:
     """Whether a full history begins after a key."""
     return len(events.ids) >= MAX_HISTORY and key < events.key(0)
 
 
-def with_entry(packed: PackedUser, events: Events, key: Key, new: Interaction) -> tuple[PackedUser, Events]:
+def with_entry(packed: PackedUser, events: Events, key: Order, new: Interaction) -> tuple[PackedUser, Events]:
     """The history with one interaction more, where it belongs by time; the oldest beyond 512 go."""
     seconds = key[0] // SECOND_US
     replaced = _nameless(packed, events, seconds, new.item_id)

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import KnowledgeVectors, Stamp, unpack_item
+from loreline.client import unpack_item
 from loreline.client.messages import knowledge_bytes, vector_bytes, vector_of
+from loreline.domain import Item, KnowledgeVectors, Stamp, microseconds
 from services.features import ordering
 from services.features.ledger import Ledger
 from services.features.online_store import OnlineStore
-from services.features.ordering import ItemState, WriteOutcome, microseconds
-from services.scenarios import Item
+from services.features.ordering import ItemState, WriteOutcome
 
 PAGE = 500
 

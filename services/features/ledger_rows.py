@@ -7,9 +7,10 @@ import sqlite3
 from array import array
 from typing import Any
 
-from loreline.client import PackedUser, Stamp, unpack_item, unpack_user
+from loreline.client import unpack_item, unpack_user
+from loreline.domain import PackedUser, Stamp, microseconds, moment_of
 from services.features import histories
-from services.features.ordering import Answer, ItemState, UserState, microseconds, moment_of
+from services.features.ordering import Answer, ItemState, UserState
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS subjects (

@@ -1,7 +1,6 @@
-"""Which event may change what: pure rules over one subject's state.
+"""Which event may change what: pure rules over one subject's state, in the order of loreline.domain.events.
 
-Events of one subject are ordered by (event time, event id); the id decides between equal times, so that every order
-of arrival ends in the same state. An event is applied only when it comes after the one that was applied last;
+An event is applied only when it comes after the one that was applied last;
 interactions are applied wherever they belong (see histories). Of several answers to one event the one that was written
 last stays.
 """
@@ -12,19 +11,18 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import Interaction, KnowledgeVectors, PackedItem, PackedUser, Stamp, pack_item, pack_user
+from loreline.client import pack_item, pack_user
+from loreline.domain import Interaction, Item, KnowledgeVectors, PackedItem, PackedUser, Stamp, microseconds
 from services.features import histories
-from services.scenarios import Item, load_scenario
+from services.scenarios import load_scenario
 
 KEPT_VERSIONS = 2
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 Augmented = dict[str, npt.NDArray[np.float32]]
 
 
@@ -78,24 +76,9 @@ class UserState:
         return pack_user(self.packed)
 
 
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970-01-01 UTC, exactly, of an aware datetime."""
-    return (moment - BEGINNING) // timedelta(microseconds=1)
-
-
-def moment_of(time_us: int) -> datetime:
-    """The aware UTC datetime of microseconds since 1970-01-01."""
-    return BEGINNING + timedelta(microseconds=time_us)
-
-
-def order(stamp: Stamp) -> histories.Key:
-    """The key by which a subject's events are ordered."""
-    return microseconds(stamp.event_time), stamp.event_id
-
-
 def arrival(stored: Stamp | None, event: Stamp) -> WriteOutcome:
     """Whether an event comes after the stored one, is that one, or comes too late."""
-    if stored is None or order(event) > order(stored):
+    if stored is None or event.order > stored.order:
         return WriteOutcome.APPLIED
     return WriteOutcome.DUPLICATE if event.event_id == stored.event_id else WriteOutcome.STALE
 
@@ -125,7 +108,7 @@ def with_knowledge(
     state: ItemState | None, event: Stamp, vectors: KnowledgeVectors
 ) -> tuple[WriteOutcome, ItemState | None]:
     """Knowledge made from the content that `event` stored, or that an event after it left unchanged."""
-    if state is None or order(state.content) < order(event):
+    if state is None or state.content.order < event.order:
         return WriteOutcome.MISSING_CONTENT, state
     if state.packed.deleted or not _is_about(state, event):
         return WriteOutcome.STALE, state
@@ -150,9 +133,9 @@ def with_interaction(state: UserState, new: Interaction) -> tuple[WriteOutcome, 
     event = new.stamp
     if histories.is_known(state.events, event.event_id):
         return WriteOutcome.DUPLICATE, state
-    if histories.is_before_full(state.events, order(event)):
+    if histories.is_before_full(state.events, event.order):
         return WriteOutcome.STALE, state
-    packed, events = histories.with_entry(state.packed, state.events, order(event), new)
+    packed, events = histories.with_entry(state.packed, state.events, event.order, new)
     newest = event if arrival(state.history, event) is WriteOutcome.APPLIED else state.history
     return WriteOutcome.APPLIED, replace(state, history=newest, packed=packed, events=events)
 
@@ -204,7 +187,7 @@ def content_hash(item: Item) -> str:
 
 def _is_about(state: ItemState, event: Stamp) -> bool:
     """Whether an event's content is the stored one; that of the stored knowledge is, or it would have been cleared."""
-    return order(event) in {order(stamp) for stamp in (state.content, state.knowledge) if stamp}
+    return event.order in {stamp.order for stamp in (state.content, state.knowledge) if stamp}
 
 
 def _answered(
@@ -212,7 +195,7 @@ def _answered(
 ) -> tuple[WriteOutcome, Augmented]:
     """What becomes of knowledge that answers the stored event once more, or another one, and the vectors to keep."""
     stored, new = state.answer, answer_of(vectors)
-    if state.knowledge is None or order(event) != order(state.knowledge):
+    if state.knowledge is None or event.order != state.knowledge.order:
         return otherwise, augmented_of(vectors)
     if stored is None or (new.created_us, new.key) > (stored.created_us, stored.key):
         return WriteOutcome.APPLIED, augmented_of(vectors)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import Interaction, KnowledgeVectors, Stamp
 from loreline.client.messages import item_of, knowledge_of, moment, vector_of
+from loreline.domain import Interaction, KnowledgeVectors, Stamp, Violation, check_id, check_item
 from loreline.features.v1 import features_pb2
 from services.features.histories import MAX_HISTORY
 from services.features.item_features import ContentWrite, ItemWrite, KnowledgeWrite, Removal
@@ -20,7 +20,6 @@ from services.features.ledger import Kind
 from services.features.user_features import History
 from services.runtime.errors import InvalidRequest
 from services.scenarios import UnknownScenario, load_scenario
-from services.scenarios.items import Violation, check_id, check_item
 
 MAX_ITEMS_READ = 10_000
 MAX_WRITES = 1_000

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import grpc
 
-from loreline.client import Stamp, StoredSubject
+from loreline.client import StoredSubject
 from loreline.client.messages import history_message, item_message, knowledge_message, timestamp, vector_bytes
+from loreline.domain import Stamp
 from loreline.features.v1 import features_pb2, features_pb2_grpc
 from services.features import requests
 from services.features.descriptions import Descriptions

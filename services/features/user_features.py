@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import Interaction, KnowledgeVectors, PackedUser, Stamp, pack_user, unpack_user
+from loreline.client import pack_user, unpack_user
 from loreline.client.messages import knowledge_bytes, vector_bytes
+from loreline.domain import Interaction, KnowledgeVectors, PackedUser, Stamp, microseconds
 from services.features import ordering
 from services.features.item_features import VectorPage, vector_pages
 from services.features.ledger import Ledger
 from services.features.ledger_rows import new_user
 from services.features.online_store import OnlineStore
-from services.features.ordering import UserState, WriteOutcome, microseconds
+from services.features.ordering import UserState, WriteOutcome
 
 
 @dataclass(frozen=True)

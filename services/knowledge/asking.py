@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 
 from loreline.client.knowledge import Failure, Suspect
+from loreline.domain import Knowledge
 from services.knowledge.metering import Meter
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.providers import Completion, Provider, ProviderOutcome
 from services.knowledge.questions import Question, Result, judge, provenance_of
 from services.knowledge.suspects import SuspectStore
 from services.knowledge.text_checks import RejectedText, SuspectText
-from services.scenarios import Knowledge
 
 log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from loreline.domain import AttributeValue, Item
 from services.knowledge.names import agrees, names_in
 from services.knowledge.text_checks import SuspectText, sentences
-from services.scenarios import Item, Scenario
-from services.scenarios.items import AttributeValue
+from services.scenarios import Scenario
 
 YEARS_APART = 1  # a film may open in one year and come to the next country in another
 _YEAR = re.compile(r"\b(1[5-9]\d\d|20\d\d)\b")

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import overload
 
+from loreline.domain import AttributeValue, Cluster, Item
 from services.knowledge.prompts import MAX_VALUE_CHARACTERS, Prompt, PromptStyle, Subject, clean_value, render
 from services.knowledge.providers import PromptTooLong
 from services.knowledge.tokens import estimated_prompt_tokens
-from services.scenarios import Cluster, Item, Scenario
-from services.scenarios.items import AttributeValue
+from services.scenarios import Scenario
 
 
 def render_within(subject: Subject, scenario: Scenario, style: PromptStyle, most_tokens: int | None) -> Prompt:

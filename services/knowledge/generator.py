@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from loreline.client.knowledge import Answer, Failure
+from loreline.domain import Cluster, Item, Knowledge, UserHistory
 from services.knowledge.asking import Asker
 from services.knowledge.limits import (
     check_cluster_request,
@@ -25,7 +26,7 @@ from services.knowledge.shared_questions import SharedQuestions
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.text_checks import RejectedText
 from services.runtime.errors import NotFound
-from services.scenarios import Cluster, Item, Knowledge, Scenario, UserHistory
+from services.scenarios import Scenario
 
 WAIT_SECONDS = 0.5  # how often a call that waits for another's answer looks whether its own caller is still there
 SECOND_SAMPLE = 1

@@ -9,20 +9,21 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from loreline.client.messages import Record
-from services.knowledge.prompts import CLUSTER_KINDS, cluster_template
-from services.knowledge.text_checks import MAX_CHARACTERS
-from services.runtime.errors import InvalidRequest
-from services.scenarios import (
+from loreline.domain import (
     Cluster,
     HistoryEntry,
     Item,
     Knowledge,
-    Scenario,
-    UnknownScenario,
     UserHistory,
-    load_scenario,
+    Violation,
+    check_attributes,
+    check_id,
+    check_item,
 )
-from services.scenarios.items import Violation, check_attributes, check_id, check_item
+from services.knowledge.prompts import CLUSTER_KINDS, cluster_template
+from services.knowledge.text_checks import MAX_CHARACTERS
+from services.runtime.errors import InvalidRequest
+from services.scenarios import Scenario, UnknownScenario, load_scenario
 
 MAX_SUBJECTS = 256
 MAX_HISTORY_ENTRIES = 512

@@ -13,9 +13,9 @@ from typing import Any
 
 import jinja2
 
+from loreline.domain import AttributeValue, Cluster, HistoryEntry, Item, UserHistory
 from services.knowledge.tastes import summarise
-from services.scenarios import Cluster, HistoryEntry, Item, Scenario, UserHistory
-from services.scenarios.items import AttributeValue
+from services.scenarios import Scenario
 from services.scenarios.scenario import PromptTemplate
 
 Subject = Item | UserHistory | Cluster

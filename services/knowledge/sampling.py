@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loreline.client.knowledge import Failure
+from loreline.domain import Knowledge
 from services.knowledge.agreement import agreement
 from services.knowledge.asking import Asker
 from services.knowledge.encoding import TextEncoder
@@ -21,7 +22,7 @@ from services.knowledge.providers import Provider
 from services.knowledge.questions import Question, Result
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.text_checks import RejectedText, SuspectText
-from services.scenarios import Knowledge, Scenario
+from services.scenarios import Scenario
 
 QUESTIONS_TOGETHER = 32  # times 8 samples stays below the 1,024 texts that one call may encode
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from loreline.domain import Knowledge, Provenance
 from services.knowledge.database import Database
-from services.scenarios import Knowledge, Provenance
 
 LOOKUP_KEYS = 500  # below SQLite's limit of variables in one statement
 SCHEMA = """

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from services.scenarios import Cluster, Item, Scenario, UserHistory
+from loreline.domain import Cluster, Item, UserHistory
+from services.scenarios import Scenario
 from services.scenarios.scenario import TRANSFORMS, ItemField
 
 MINIMUM_SUPPORT = 2  # one rating says little about a whole genre

@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from loreline.client import PackedItem, PackedUser, unpack_item, unpack_user
+from loreline.client import unpack_item, unpack_user
+from loreline.domain import PackedItem, PackedUser
 from services.ranking.feast_redis import UnexpectedLayout, entity_key, field_names, packed_value
 from services.ranking.feature_reads import FeatureReads
 

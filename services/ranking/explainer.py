@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from loreline.client import EmbeddingClient, FeaturesClient, ItemDescription, NotFoundError, UserDescription
 from loreline.client.errors import ServiceUnavailableError
+from loreline.domain import check_id
 from services.model_registry import Manifest
 from services.ranking.asked import Asked
 from services.ranking.clock import Clock
@@ -20,7 +21,6 @@ from services.ranking.queries import ExplainQuery, Explanation
 from services.ranking.ranker import Models, scenario_route
 from services.ranking.request_reads import RequestReads
 from services.runtime.errors import DependencyUnavailable, NotFound
-from services.scenarios.items import check_id
 
 
 class Explainer:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from loreline.client import FeaturesClient, PackedItem, PackedUser
+from loreline.client import FeaturesClient
 from loreline.client.errors import ServiceUnavailableError
+from loreline.domain import PackedItem, PackedUser
 from services.runtime.errors import DependencyUnavailable
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import PackedItem
+from loreline.domain import PackedItem
 from services.ranking.item_rows import ABSENT, ItemRows, grown, no_titles, no_vectors, to_width
 from services.ranking.recency import Recency
 

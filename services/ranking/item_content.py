@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from loreline.domain import AttributeValue, Item
 from services.ctr.uni_ctr.prompts import PromptItem
 from services.ranking.item_cache import Interner
 from services.ranking.item_rows import ABSENT, ItemRows
-from services.scenarios import Item, UnknownScenario, load_scenario, scenario_names
-from services.scenarios.items import AttributeValue
+from services.scenarios import UnknownScenario, load_scenario, scenario_names
 
 
 def content_fields(item: Item) -> dict[str, str]:

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import structlog
 
-from loreline.client import ClientError, FeaturesClient, PackedItem
+from loreline.client import ClientError, FeaturesClient
+from loreline.domain import PackedItem
 
 log = structlog.get_logger(__name__)
 

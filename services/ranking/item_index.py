@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from usearch.index import Index
 
-from loreline.client import PackedItem
+from loreline.domain import PackedItem
 
 CHUNK = 200  # items added at a time: searches wait for no more
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 64, 128  # recall@100 of 0.997 on 100,000 vectors; docs/design.md

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from loreline.domain import Item, Violation, check_id, check_item
+from loreline.domain.items import MAX_ID_BYTES
 from services.ranking.queries import RankQuery, RecommendQuery, Viewer
 from services.runtime.errors import InvalidRequest
-from services.scenarios import Item, scenario_names
-from services.scenarios.items import MAX_ID_BYTES, Violation, check_id, check_item
+from services.scenarios import scenario_names
 
 MAX_CANDIDATES = 10_000
 MAX_INLINE_ITEMS = 1_000

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from loreline.domain import Item
 from services.ctr.uni_ctr.prompts import PromptItem
 from services.ranking.clock import Clock
 from services.ranking.item_cache import Interner
@@ -15,7 +16,6 @@ from services.ranking.item_content import liked_places, prompt_item, prompt_item
 from services.ranking.item_rows import ItemRows
 from services.ranking.scoring_request import History, checked_scores
 from services.ranking.unictr_model import UniCtrModel
-from services.scenarios import Item
 
 
 @dataclass(frozen=True)

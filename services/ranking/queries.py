@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from services.scenarios import Item, Knowledge
+from loreline.domain import Item, Knowledge
 
 
 @dataclass(frozen=True, kw_only=True)

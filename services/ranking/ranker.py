@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import PackedUser
+from loreline.domain import PackedUser
 from services.ranking.active_model import Assigned
 from services.ranking.asked import Asked
 from services.ranking.clock import Clock

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import PackedUser
+from loreline.domain import PackedUser
 from services.ranking.clock import Clock
 from services.ranking.item_cache import Interner
 from services.ranking.item_index import ItemIndex

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import PackedUser
+from loreline.domain import Item, PackedUser
 from services.ranking.clock import Clock
 from services.ranking.feature_reads import FeatureReads
 from services.ranking.item_cache import ItemCache
@@ -19,7 +19,6 @@ from services.ranking.queries import Viewer
 from services.ranking.scoring_request import History, ScoringRequest, candidates_of, history_of, user_vector
 from services.ranking.serving_model import ServingModel
 from services.ranking.unictr_model import UniCtrModel
-from services.scenarios import Item
 
 MAX_READ = 10_000  # ids in one read
 NOTHING_INLINE: Mapping[str, Item] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import PackedUser
+from loreline.domain import Item, PackedUser
 from services.model_registry import DOMAIN, PADDING, Manifest
 from services.ranking.clock import Clock
 from services.ranking.item_content import content_fields
@@ -17,7 +17,6 @@ from services.ranking.item_rows import ItemRows
 from services.ranking.scorers import ScorerInputs
 from services.ranking.serving_model import ServingModel
 from services.runtime.errors import PlatformError
-from services.scenarios import Item
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from services.scenarios.items import AttributeValue, Item
+from loreline.domain import AttributeValue, Item
 
 SCORERS = ("kar", "unictr", "unictr-student")
 FACT_ROLES = ("year", "director", "author", "artist", "brand", "developer")

@@ -12,11 +12,10 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from loreline.catalog.v1 import catalog_pb2
-from loreline.client import Interaction, Stamp
 from loreline.client.catalog import CONTENT_TYPE_HEADER, JSON, PROTOBUF
 from loreline.client.messages import item_of, moment
-from services.scenarios import Item, UnknownScenario, load_scenario
-from services.scenarios.items import Violation, check_id, check_item
+from loreline.domain import Interaction, Item, Stamp, Violation, check_id, check_item
+from services.scenarios import UnknownScenario, load_scenario
 
 Stream = Literal["items", "interactions"]
 _KINDS = {

@@ -9,16 +9,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from loreline.client import (
-    Answer,
-    EmbeddingClient,
-    Failure,
-    InvalidArgumentError,
-    KnowledgeVectors,
-    Stamp,
-    adapt_for_all,
-)
-from services.scenarios import Item, Knowledge, UserHistory
+from loreline.client import Answer, EmbeddingClient, Failure, InvalidArgumentError, adapt_for_all
+from loreline.domain import Item, Knowledge, KnowledgeVectors, Stamp, UserHistory
 from services.updater.events import PoisonEvent
 from services.updater.metrics import UpdaterMetrics
 from services.updater.outcomes import EnrichmentOutcome, Later, Passed

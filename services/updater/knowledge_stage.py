@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loreline.client import FeaturesClient
-from services.scenarios import Item
+from loreline.domain import Item
 from services.updater.events import Delete, Event, Upsert
 from services.updater.knowledge_pipeline import KnowledgePipeline, Question
 from services.updater.outcomes import EnrichmentOutcome, Passed

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import numpy as np
 import structlog
 
-from loreline.client import FeaturesClient, KnowledgeVectors, NotFoundError, Stamp, UserDescription
-from services.scenarios import UserHistory
+from loreline.client import FeaturesClient, NotFoundError, UserDescription
+from loreline.domain import KnowledgeVectors, Stamp, UserHistory
 from services.updater.events import Event, Logged, Requested
 from services.updater.knowledge_pipeline import KnowledgePipeline, Question
 from services.updater.metrics import UpdaterMetrics
@@ -114,17 +114,13 @@ class PreferencesStage:
 
 def _holds(newest: Stamp, event: Event) -> bool:
     """Whether a history that ends with `newest` holds the event's interaction, or is past it. A request is in none."""
-    return isinstance(event, Requested) or _order(newest) >= _order(event.stamp)
+    return isinstance(event, Requested) or newest.order >= event.stamp.order
 
 
 def _is_answered(user: UserDescription, event: Event) -> bool:
     """Whether the preferences answer this event, or one that it is handled for too: that one may not be told yet."""
     since = (isinstance(event, Logged) and event.since) or event.stamp
-    return user.knowledge_event is not None and _order(user.knowledge_event) >= _order(since)
-
-
-def _order(stamp: Stamp) -> tuple[float, str]:
-    return stamp.event_time.timestamp(), stamp.event_id
+    return user.knowledge_event is not None and user.knowledge_event.order >= since.order
 
 
 def _told(user: UserHistory, scenario: str) -> UserHistory:

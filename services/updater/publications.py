@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loreline.client import KnowledgeVectors, Record, Stamp
+from loreline.client import Record
 from loreline.client.catalog import CONTENT_TYPE_HEADER, PROTOBUF, enriched
 from loreline.client.messages import record_bytes
+from loreline.domain import KnowledgeVectors, Stamp
 from services.updater.acknowledged_producer import AcknowledgedProducer, OutgoingRecord
 from services.updater.metrics import UpdaterMetrics
 

@@ -10,7 +10,7 @@ from functools import partial
 from kafka.consumer.fetcher import ConsumerRecord
 
 from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeClient
-from services.scenarios import Item, UserHistory
+from loreline.domain import Item, UserHistory
 from services.updater.consumer import StageConsumer
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import Event, Stream, decode

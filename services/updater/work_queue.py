@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from loreline.client import Stamp
+from loreline.domain import Stamp
+from loreline.domain.events import Order
 from services.updater.events import Event, Logged, Requested
 
 Priority = tuple[float, float]  # popularity, newness; the greater comes first
@@ -112,8 +113,9 @@ class WorkQueue:
 
     def _put(self, work: Work, due: float | None = None) -> Work | None:
         waiting = self._works.get(work.event.subject_id)
-        oldest = _since(work.event)
-        self._since[work.event.subject_id] = min(self._since.get(work.event.subject_id, oldest), oldest, key=_order)
+        since = _since(work.event)
+        known = self._since.get(work.event.subject_id, since)
+        self._since[work.event.subject_id] = known if known.order < since.order else since
         if waiting is not None and _precedence(waiting.event) > _precedence(work.event):
             return work
         self._works[work.event.subject_id] = work
@@ -175,14 +177,10 @@ class WorkQueue:
         return min([*held, *delayed], default=float("inf"))
 
 
-def _precedence(event: Event) -> tuple[bool, float, str]:
+def _precedence(event: Event) -> tuple[bool, Order]:
     """Which of two events of one subject is kept: a request, since no other event says the same; else the newer."""
-    return isinstance(event, Requested), *_order(event.stamp)
+    return isinstance(event, Requested), event.stamp.order
 
 
 def _since(event: Event) -> Stamp:
     return (isinstance(event, Logged) and event.since) or event.stamp
-
-
-def _order(stamp: Stamp) -> tuple[float, str]:
-    return stamp.event_time.timestamp(), stamp.event_id

@@ -12,6 +12,7 @@ from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
 from tests.contract.node_client import NodeClient
 from tests.contract.refusals import REFUSALS
+from tests.contract.wheel_client import WheelClient
 from tests.model_versions import register_version
 
 ENCODER_WIDTH = 384  # of the default encoder
@@ -43,6 +44,12 @@ def addresses(
         processes: LocalProcesses = start_processes(settings, SERVICES, show=False)
     yield {name: processes.address(name) for name in SERVICES}  # the variables must not reach what other tests start
     list(processes.stop())
+
+
+@pytest.fixture(scope="session")
+def wheel_client(tmp_path_factory: pytest.TempPathFactory) -> WheelClient:
+    """The Python client's wheel in an environment of its own."""
+    return WheelClient.install(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")

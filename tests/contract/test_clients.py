@@ -1,20 +1,21 @@
-"""One suite over all clients of ranking: the blocking and the awaited one of Python, and the one of Node."""
+"""One suite over all clients of ranking: the blocking and the awaited one of Python, its wheel, and the one of Node."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from loreline.client import AsyncRankingClient, ClientError, FeaturesClient, Ranked, RankingClient, Stamp
+from loreline.client import AsyncRankingClient, ClientError, FeaturesClient, Ranked, RankingClient
+from loreline.domain import Item, Stamp
 from services.cli.local_processes import free_port
-from services.scenarios import Item
 from tests.contract.node_client import NodeClient
+from tests.contract.wheel_client import WheelClient
 
 CANDIDATES = [f"i{number}" for number in range(6)]  # known to the version's vocabulary
 
@@ -89,6 +90,11 @@ def by_node(client: NodeClient) -> Rank:
     return rank
 
 
+def by_wheel(client: WheelClient) -> Rank:
+    """By the client's wheel, in an environment that holds nothing else of Loreline."""
+    return lambda asked: Outcome(**client.rank(asdict(asked)))
+
+
 def _ranked(ranked: Ranked) -> Outcome:
     return Outcome(item_ids=ranked.item_ids, scores=ranked.scores.tolist(), unknown=ranked.unknown_item_ids)
 
@@ -97,11 +103,13 @@ def _failed(error: ClientError) -> Outcome:
     return Outcome(error.code, fields=[name for name, _ in error.violations])
 
 
-@pytest.fixture(params=["blocking", "awaited", "node"])
+@pytest.fixture(params=["blocking", "awaited", "node", pytest.param("wheel", marks=pytest.mark.slow)])
 def rank(request: pytest.FixtureRequest) -> Rank:
     """Asks by each client in turn."""
     if request.param == "node":
         return by_node(request.getfixturevalue("node_client"))
+    if request.param == "wheel":
+        return by_wheel(request.getfixturevalue("wheel_client"))
     return {"blocking": blocking, "awaited": awaited}[request.param]
 
 
@@ -130,6 +138,12 @@ def test_the_best_are_given_and_unknown_candidates_listed(ranking: str, rank: Ra
     """No error."""
     found = rank(Asked(ranking, candidates=["i1", "nowhere", "i0", "i2"], top_k=2))
     assert (len(found.item_ids), found.unknown) == (2, ["nowhere"])
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_loreline_alone(wheel_client: WheelClient) -> None:
+    """A package of another name, such as `services`, would clash with the application's own."""
+    assert wheel_client.top_level == {"loreline"}
 
 
 @pytest.mark.parametrize(

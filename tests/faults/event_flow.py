@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from loreline.client.catalog import CatalogEvent, EventStamp, item_deleted, item_upserted
-from services.scenarios import Item
+from loreline.client.catalog import CatalogEvent, item_deleted, item_upserted
+from loreline.domain import Item, Stamp
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 GENRES = ("Comedy", "Drama", "Horror", "Action", "Romance")
@@ -40,7 +40,7 @@ class Flow:
 class _Fact:
     """An event before it is written down."""
 
-    stamp: EventStamp
+    stamp: Stamp
     item_id: str
     item: Item | None
     arrival: float
@@ -70,7 +70,7 @@ def flow(items: int, seed: int, skews: Sequence[float] = (0.0,)) -> Flow:
 
 def _skewed(facts: Sequence[_Fact], skews: Mapping[str, float]) -> list[_Fact]:
     return [
-        replace(fact, stamp=EventStamp(event_id, fact.stamp.event_time + timedelta(seconds=skews[event_id])))
+        replace(fact, stamp=Stamp(event_id, fact.stamp.event_time + timedelta(seconds=skews[event_id])))
         for fact in facts
         if (event_id := fact.stamp.event_id)
     ]
@@ -93,14 +93,14 @@ def _facts(items: int, draw: random.Random) -> Iterator[_Fact]:
 
 
 def _upsert(number: int, seconds: int, arrival: float, draw: random.Random) -> _Fact:
-    stamp = EventStamp(f"upsert-{number}-{seconds}", START + timedelta(seconds=number + seconds))
+    stamp = Stamp(f"upsert-{number}-{seconds}", START + timedelta(seconds=number + seconds))
     title = f"Film {number} as of {seconds} ({draw.randint(1950, 2020)})"
     item = Item(f"i{number}", "movies", title, {"genres": draw.sample(GENRES, 2), "year": 1990.0})
     return _Fact(stamp, item.item_id, item, arrival)
 
 
 def _delete(number: int, seconds: int, arrival: float) -> _Fact:
-    stamp = EventStamp(f"delete-{number}-{seconds}", START + timedelta(seconds=number + seconds))
+    stamp = Stamp(f"delete-{number}-{seconds}", START + timedelta(seconds=number + seconds))
     return _Fact(stamp, f"i{number}", None, arrival)
 
 
@@ -114,7 +114,7 @@ def _record(fact: _Fact) -> Record:
 
 
 def _poison(number: int) -> Record:
-    stamp = EventStamp(f"poison-{number}", START)
+    stamp = Stamp(f"poison-{number}", START)
     kinds: tuple[Record, ...] = (
         (b"p1", b"\xff\xfe no event"),
         (b"p2", b""),
@@ -126,5 +126,5 @@ def _poison(number: int) -> Record:
     return kinds[number % len(kinds)]
 
 
-def _order(stamp: EventStamp) -> tuple[datetime, str]:
+def _order(stamp: Stamp) -> tuple[datetime, str]:
     return stamp.event_time, stamp.event_id

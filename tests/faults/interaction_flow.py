@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from loreline.client.catalog import EventStamp, interaction_logged, item_upserted
-from services.scenarios import Item
+from loreline.client.catalog import interaction_logged, item_upserted
+from loreline.domain import Item, Stamp
 from tests.faults.event_flow import Record
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ def interaction_flow(users: int, each: int, seed: int) -> InteractionFlow:
     for number in range(users * each):
         user_id, film = f"u{number % users}", draw.choice(FILMS).item_id
         moment = START + timedelta(seconds=number)
-        event = interaction_logged(user_id, film, "movies", 4.0, stamp=EventStamp(f"event-{number}", moment))
+        event = interaction_logged(user_id, film, "movies", 4.0, stamp=Stamp(f"event-{number}", moment))
         histories[user_id].append((film, int(moment.timestamp())))
         late = draw.uniform(0, users * 3) if draw.random() < OUT_OF_ORDER else 0.0
         arriving.append((number + late, (event.key, event.value), False))

@@ -16,12 +16,13 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from loreline.client import FeaturesClient, Ranked, RankingClient, Stamp
+from loreline.client import FeaturesClient, Ranked, RankingClient
+from loreline.domain import Item, Stamp
 from services.cli.local_processes import LocalProcesses, free_port
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
-from services.scenarios import Item, load_scenario
+from services.scenarios import load_scenario
 from tests.model_versions import AUGMENTED, HISTORY, expected_scores, register_version, vocabulary
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loreline.client.catalog import item_upserted
-from services.scenarios import Item
+from loreline.domain import Item
 from tests.faults.line import Line, running_line, wait_for
 from tests.language_model_stub import FaultStub, fault_stub
 

@@ -17,10 +17,10 @@ import yaml
 from transformers import PreTrainedTokenizerFast
 
 from loreline.client import RankingClient
+from loreline.domain import Item
 from services.cli.local_processes import LocalProcesses
 from services.cli.settings import CliSettings
 from services.model_registry import ModelRegistry
-from services.scenarios import Item
 from services.trainer.training.config import FOLDER as CONFIGS
 from tests.tiny_language_models import tiny_language_model, word_tokenizer
 

@@ -16,7 +16,7 @@ from loreline.client.catalog import (
     preferences_requested,
 )
 from loreline.client.messages import record_of_bytes
-from services.scenarios import Item
+from loreline.domain import Item
 from tests.faults.line import PROCESSES, Line, running_line, wait_for
 
 FILMS = [Item(f"f{n}", "movies", f"Film {n} (1990)", {"genres": ["Comedy"], "year": 1990.0}) for n in range(6)]

@@ -25,13 +25,13 @@ from loreline.client import (
     ServiceUnavailableError,
     is_serving,
 )
-from loreline.client.catalog import CatalogEvent, EventStamp, item_deleted, item_upserted
+from loreline.client.catalog import CatalogEvent, item_deleted, item_upserted
+from loreline.domain import Item, Stamp, new_stamp
 from services.cli.local_processes import NAMES, LocalProcesses, free_port
 from services.cli.publishing import publish
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
-from services.scenarios import Item
 from tests.integration.triton_server import running_triton
 from tests.model_versions import register_version
 
@@ -156,8 +156,8 @@ def test_a_redelivered_event_changes_nothing(line: Line) -> None:
 def test_an_older_event_that_comes_late_never_overwrites_a_newer_one(line: Line) -> None:
     """Order is by event time, not by arrival."""
     now = datetime.now(UTC)
-    newer = item_upserted(_film("late", "Final Title (1990)"), EventStamp(event_time=now))
-    older = item_upserted(_film("late", "Working Title (1990)"), EventStamp(event_time=now - timedelta(hours=1)))
+    newer = item_upserted(_film("late", "Final Title (1990)"), new_stamp(event_time=now))
+    older = item_upserted(_film("late", "Working Title (1990)"), new_stamp(event_time=now - timedelta(hours=1)))
     line.publish(newer, older, item_upserted(_film("after-late", "Next (1990)")))
     _wait_until(lambda: line.knowledge_used("after-late"))
     _wait_until(lambda: line.knowledge_used("late"))
@@ -219,8 +219,8 @@ def _film(item_id: str, title: str, genre: str = "Comedy") -> Item:
     return Item(item_id, "movies", title, {"genres": [genre], "year": 1990.0})
 
 
-def _stamp_of_now() -> EventStamp:
-    return EventStamp()
+def _stamp_of_now() -> Stamp:
+    return new_stamp()
 
 
 def _wait_until(condition: Callable[[], bool], seconds: float = 100) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from loreline.client import ItemDescription, KnowledgeClient, NotFoundError
 from loreline.client.catalog import item_upserted
-from services.scenarios import Item
+from loreline.domain import Item
 from tests.faults.line import Line, running_line, wait_for
 from tests.unit.cli.command import Command
 

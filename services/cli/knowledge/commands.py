@@ -10,11 +10,11 @@ import typer
 from rich.panel import Panel
 
 from loreline.client import FeaturesClient, KnowledgeClient, NotFoundError
+from loreline.domain import Provenance
 from services.cli import output
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.settings import CliSettings
-from services.scenarios import Provenance
 
 SHOWN_REFUSALS = 20
 FILE_HELP = "A .json, .jsonl or .parquet file."

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from loreline.client import FeaturesClient, StoredSubject
-from loreline.client.catalog import CatalogEvent, EventStamp, item_upserted, preferences_requested
+from loreline.client.catalog import CatalogEvent, item_upserted, preferences_requested
+from loreline.domain import Stamp
 from services.cli.knowledge.conditions import Condition
 from services.cli.knowledge.jobs import JobFile, Standing
 from services.cli.knowledge.subject_paging import Subject, pages
@@ -46,7 +47,7 @@ class Matching:
     def event(self, subject: StoredSubject) -> CatalogEvent:
         """The event that has the subject asked about again. Raises BadInput for a user whose scenario nobody knows."""
         if subject.item is not None and subject.event is not None:
-            return item_upserted(subject.item, EventStamp(subject.event.event_id, subject.event.event_time))
+            return item_upserted(subject.item, Stamp(subject.event.event_id, subject.event.event_time))
         scenario = subject.knowledge.provenance.scenario if subject.knowledge else self.scenario
         if not scenario:
             raise BadInput(f"--scenario: must be given: user {subject.subject_id!r} has no knowledge that names one")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeVectors, StoredSubject, adapt_for_all
+from loreline.client import EmbeddingClient, FeaturesClient, StoredSubject, adapt_for_all
 from loreline.client.active_vectors import Adapted
+from loreline.domain import KnowledgeVectors
 from services.cli.knowledge.conditions import Condition
 from services.cli.knowledge.rebuilding import Matching
 from services.cli.knowledge.subject_paging import Subject

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loreline.domain import Item
 from services.cli import output
 from services.cli.item_files import write_items
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, NotReady
 from services.cli.settings import CliSettings
-from services.scenarios import Item
 from services.trainer.data.datasets import (
     DATASETS,
     Dataset,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from loreline.domain import Cluster, Item, UserHistory
 from services.knowledge.prompts import (
     ChatPrompt,
     Prompt,
@@ -18,7 +19,7 @@ from services.knowledge.prompts import (
 from services.knowledge.providers import Completion, Limits, ProviderOutcome, ProviderRefused
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.tastes import Taste, Tastes, field_values, summarise
-from services.scenarios import Cluster, Item, Scenario, UserHistory
+from services.scenarios import Scenario
 
 COMPOSITION = 2  # raise with every change of words: part of the key under which answers are kept
 SHOWN_TASTES = 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from services.scenarios import Knowledge
+from loreline.domain import Knowledge
 
 
 @dataclass(frozen=True)

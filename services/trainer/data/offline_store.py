@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.store import apply_definitions, entity_of, materialise, open_store, source_path
-from loreline.client import PackedItem, PackedUser, pack_item, pack_user, unpack_item, unpack_user
+from loreline.client import pack_item, pack_user, unpack_item, unpack_user
 from loreline.client.messages import knowledge_bytes, knowledge_of_bytes, vector_bytes, vector_of
-from services.scenarios import HistoryEntry, Item, UserHistory, load_scenario
+from loreline.domain import HistoryEntry, Item, PackedItem, PackedUser, UserHistory
+from services.scenarios import load_scenario
 from services.trainer.data.datasets import Dataset
 from services.trainer.data.interaction_log import told_count
 from services.trainer.data.knowledge_rows import AskedKnowledge, KnowledgeNotLoaded, KnowledgeRow, StoredVectors

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loreline.client import Answer, Encoded, KnowledgeClient
-from services.scenarios import Cluster, Item, Knowledge, UserHistory, load_scenario
+from loreline.domain import Cluster, Item, Knowledge, UserHistory
+from services.scenarios import load_scenario
 from services.trainer.data.knowledge_rows import KnowledgeRow
 from services.trainer.knowledge.collective import (
     CENTRAL_ITEMS,

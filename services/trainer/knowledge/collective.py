@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from services.scenarios import Cluster, HistoryEntry, Item, UserHistory
+from loreline.domain import Cluster, HistoryEntry, Item, UserHistory
 
 BATCH_ROWS, STARTS = 4096, 3
 CENTRAL_ITEMS, CENTRAL_USERS = 15, 10

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loreline.client import EmbeddingClient
-from services.scenarios import Knowledge, Provenance
+from loreline.domain import Knowledge, Provenance
 from services.trainer.data.knowledge_rows import KnowledgeRow
 from services.trainer.knowledge.bulk import OnDone, pages
 from services.trainer.knowledge.files import KnowledgeText

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from services.scenarios import Item, load_scenario
+from loreline.domain import Item
+from services.scenarios import load_scenario
 from services.trainer.data.datasets import MultiDomainDataset
 from services.trainer.data.datasets.domains import DOMAIN
 from services.trainer.data.interaction_log import Indices, InteractionLog, interaction_log

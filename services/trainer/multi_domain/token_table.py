@@ -11,9 +11,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from loreline.domain import Item
 from services.ctr.uni_ctr.prompt_encoder import PromptEncoder
 from services.ctr.uni_ctr.prompts import PromptFormat, PromptItem, PromptParts
-from services.scenarios import Item, load_scenario
+from services.scenarios import load_scenario
 from services.trainer.data.interaction_log import Indices
 from services.trainer.multi_domain.config import MultiDomainConfig
 from services.trainer.multi_domain.domain_data import NOBODY, DomainData

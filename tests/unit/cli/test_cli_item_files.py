@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from loreline.domain import Item
 from services.cli.item_files import read_items, write_items
 from services.cli.output import BadInput
-from services.scenarios import Item
 
 GOOD = '{"item_id": "1", "scenario": "movies", "title": "Heat", "attributes": {"year": 1995, "genres": ["Crime"]}}'
 

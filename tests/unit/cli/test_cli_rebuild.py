@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from loreline.client import FeaturesClient, Interaction, KnowledgeVectors, Stamp
+from loreline.client import FeaturesClient
 from loreline.client.catalog import event_document
+from loreline.domain import Interaction, KnowledgeVectors, Stamp
 from services.cli.knowledge.jobs import JobFile, Standing
 from services.cli.knowledge.rebuilding import Pace
 from services.cli.local_processes import free_port

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loreline.client.knowledge import Suspect
+from loreline.domain import Knowledge, Provenance
 from services.cli.local_processes import free_port
 from services.knowledge.assembly import assemble
 from services.knowledge.metrics import KnowledgeMetrics
@@ -22,7 +23,6 @@ from services.knowledge.store import KnowledgeStore
 from services.knowledge.suspects import SuspectStore
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
-from services.scenarios import Knowledge, Provenance
 
 SOURCE = Provenance(
     "a" * 64, "tgi", "model-7b", "movies", 1, (), 50, 31, "stop", datetime(2026, 3, 1, tzinfo=UTC), "{}"

@@ -13,6 +13,7 @@ import pytest
 
 from loreline.client import KnowledgeClient, ServiceUnavailableError
 from loreline.client.channel import SERVICE_CONFIG
+from loreline.domain import Item
 from loreline.embedding.v1 import embedding_pb2
 from loreline.features.v1 import features_pb2
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
@@ -21,7 +22,6 @@ from services.cli.local_processes import free_port
 from services.runtime.errors import DependencyUnavailable
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, Service, start_server
-from services.scenarios import Item
 
 NAME = "loreline.knowledge.v1.KnowledgeService"
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loreline.catalog.v1 import catalog_pb2
-from loreline.client import PackedItem, PackedUser, pack_item, pack_user, unpack_item, unpack_user
-from loreline.client.catalog import EventStamp, item_deleted, item_upserted
+from loreline.client import pack_item, pack_user, unpack_item, unpack_user
+from loreline.client.catalog import item_deleted, item_upserted
 from loreline.client.messages import (
     attributes_message,
     attributes_of,
@@ -30,8 +30,18 @@ from loreline.client.messages import (
     vector_bytes,
     vector_of,
 )
+from loreline.domain import (
+    Cluster,
+    HistoryEntry,
+    Item,
+    Knowledge,
+    PackedItem,
+    PackedUser,
+    Provenance,
+    Stamp,
+    UserHistory,
+)
 from loreline.knowledge.v1 import knowledge_pb2
-from services.scenarios import Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 NUMBERS = st.floats(allow_nan=False)
@@ -182,7 +192,7 @@ def _plain(vectors: dict[str, np.ndarray]) -> list[tuple[str, bytes]]:
 
 def test_events_carry_key_stamp_and_content() -> None:
     """What the items topic holds can be read back without the client."""
-    stamp = EventStamp("e1", datetime(2026, 3, 1, tzinfo=UTC))
+    stamp = Stamp("e1", datetime(2026, 3, 1, tzinfo=UTC))
     item = Item("42", "movies", "Night Train", {"year": 1994.0})
     record = item_upserted(item, stamp)
     event = catalog_pb2.CatalogEvent.FromString(record.value)

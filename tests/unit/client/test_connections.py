@@ -25,9 +25,9 @@ from loreline.client import (
     ServiceUnavailableError,
     is_serving,
 )
+from loreline.domain import Item
 from services.cli.local_processes import free_port
 from services.runtime.errors import InvalidRequest, Overloaded
-from services.scenarios import Item
 
 SAMPLE = Path(__file__).parents[1] / "runtime" / "sample_process.py"
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from loreline.client import Interaction, KnowledgeVectors, Stamp
-from services.scenarios import Item
+from loreline.domain import Interaction, Item, KnowledgeVectors, Stamp
 from tests.knowledge_samples import sample_knowledge
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

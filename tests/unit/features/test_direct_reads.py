@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import redis
 
-from loreline.client import PackedUser
+from loreline.domain import PackedUser
 from services.ranking.direct_reads import DirectReads, redis_client
 from services.ranking.feast_redis import entity_key, field_names
 from services.ranking.feature_reads import PublicReads

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from loreline.client import PackedItem
+from loreline.domain import PackedItem
 from services.features.ledger import Ledger
 from services.features.ledger_rows import new_user
 from services.features.metrics import FeaturesMetrics

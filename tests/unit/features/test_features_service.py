@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loreline.client import InvalidArgumentError, NotFoundError
-from services.scenarios import Item
+from loreline.domain import Item
 from tests.unit.features.conftest import Features, Start
 from tests.unit.features.feature_samples import film, stamp, vectors
 

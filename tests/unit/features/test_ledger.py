@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loreline.client import PackedItem, PackedUser, Stamp, pack_item, pack_user
+from loreline.client import pack_item, pack_user
+from loreline.domain import PackedItem, PackedUser, Stamp
 from services.features import ordering
 from services.features.ledger import Ledger
 from services.features.ledger_rows import new_user

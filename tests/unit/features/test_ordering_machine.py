@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from feature_repo.store import apply_definitions, open_store
-from loreline.client import Interaction, KnowledgeVectors, Stamp, unpack_item
+from loreline.client import unpack_item
+from loreline.domain import Interaction, KnowledgeVectors, Stamp
 from services.features.descriptions import Descriptions
 from services.features.item_features import ContentWrite, ItemFeatures, ItemWrite, KnowledgeWrite, Removal
 from services.features.ledger import Ledger

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from loreline.client import KnowledgeVectors
+from loreline.domain import KnowledgeVectors
 from tests.unit.features.conftest import Features
 from tests.unit.features.feature_samples import film, stamp, vectors
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loreline.client import Interaction, InvalidArgumentError
+from loreline.client import InvalidArgumentError
+from loreline.domain import Interaction
 from tests.unit.features.conftest import Features, Start
 from tests.unit.features.feature_samples import NOON, stamp, vectors, watched
 

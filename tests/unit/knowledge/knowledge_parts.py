@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loreline.domain import HistoryEntry, Item, UserHistory
 from services.knowledge.asking import Asker
 from services.knowledge.budget import TokenBudget
 from services.knowledge.database import Database
@@ -17,7 +18,6 @@ from services.knowledge.providers import Completion, Limits, Provider, ProviderO
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.suspects import SuspectStore
-from services.scenarios import HistoryEntry, Item, UserHistory
 
 GOOD_TEXT = (
     "A slow, tender story about two strangers who share a train compartment and talk until the morning comes. "

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from knowledge_parts import item, settings, user
 
+from loreline.domain import HistoryEntry, Item, UserHistory
 from services.knowledge.prompts import PromptStyle, clean_text, render
 from services.knowledge.providers import Completion, build_provider
 from services.knowledge.providers.catalogue import compose, join
 from services.knowledge.tastes import summarise
 from services.knowledge.text_checks import accept
-from services.scenarios import HistoryEntry, Item, UserHistory, load_scenario
+from services.scenarios import load_scenario
 
 MOVIES = load_scenario("movies")
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=30).filter(str.strip)

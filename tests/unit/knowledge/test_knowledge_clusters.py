@@ -9,10 +9,11 @@ import pytest
 from knowledge_parts import item, user
 
 from loreline.client import InvalidArgumentError, KnowledgeClient
+from loreline.domain import Cluster, HistoryEntry, Item, UserHistory
 from services.knowledge.prompts import MissingPrompt, PromptStyle, render
 from services.knowledge.providers.catalogue import compose
 from services.knowledge.text_checks import accept
-from services.scenarios import Cluster, HistoryEntry, Item, Scenario, UserHistory, load_scenario, scenario_names
+from services.scenarios import Scenario, load_scenario, scenario_names
 from tests.language_model_stub import FaultStub
 
 Start = Callable[..., KnowledgeClient]

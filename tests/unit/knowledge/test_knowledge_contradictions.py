@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from loreline.domain import Item
 from services.knowledge.contradictions import check_facts
 from services.knowledge.names import agrees
 from services.knowledge.text_checks import SuspectText
-from services.scenarios import Item, load_scenario
+from services.scenarios import load_scenario
 
 FILM: dict[str, Any] = {"year": 1994, "director": ["Ana Lima", "Jean-Luc Dupré"]}
 

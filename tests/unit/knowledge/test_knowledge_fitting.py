@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from knowledge_parts import ScriptedProvider, asker_over, good, item, pool_of, user
 
+from loreline.domain import Cluster, HistoryEntry, Item
 from services.knowledge.fitting import render_within
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.metrics import KnowledgeMetrics
@@ -17,7 +18,7 @@ from services.knowledge.prompts import PromptStyle, Subject, answer_key, render
 from services.knowledge.providers import PromptTooLong
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.tokens import estimated_prompt_tokens, estimated_tokens
-from services.scenarios import Cluster, HistoryEntry, Item, load_scenario
+from services.scenarios import load_scenario
 
 MOVIES = load_scenario("movies")
 PLOT = "Two strangers share a compartment and talk until the morning comes. " * 12

@@ -11,6 +11,7 @@ import pytest
 from knowledge_parts import GOOD_TEXT, ScriptedProvider, asker_over, good, item, pool_of, user
 
 from loreline.client.knowledge import Answer
+from loreline.domain import Knowledge
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt
@@ -23,7 +24,6 @@ from services.knowledge.providers import (
 )
 from services.knowledge.store import KnowledgeStore
 from services.runtime.errors import NotFound
-from services.scenarios import Knowledge
 
 LOOPING = Completion("love and loss and " * 12, 50, 64, "stop")
 Generate = Callable[..., KnowledgeGenerator]

@@ -15,8 +15,8 @@ from knowledge_parts import GOOD_TEXT, item
 from loreline.client import InvalidArgumentError, KnowledgeClient
 from loreline.client.errors import client_errors
 from loreline.client.messages import Record, record_message
+from loreline.domain import Knowledge, Provenance
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
-from services.scenarios import Knowledge, Provenance
 from tests.language_model_stub import FaultStub
 
 Start = Callable[..., KnowledgeClient]

@@ -13,6 +13,7 @@ from knowledge_parts import GOOD_TEXT, ScriptedProvider, asker_over, item, pool_
 from pydantic import ValidationError
 
 from loreline.client import KnowledgeClient, ServiceUnavailableError
+from loreline.domain import Knowledge
 from services.cli.local_processes import free_port
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.metrics import KnowledgeMetrics
@@ -27,7 +28,7 @@ from services.knowledge.sampling import Sampler
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.suspects import SuspectStore
 from services.runtime.errors import DependencyUnavailable
-from services.scenarios import Knowledge, load_scenario
+from services.scenarios import load_scenario
 from tests.language_model_stub import FaultStub
 
 TEXTS = [

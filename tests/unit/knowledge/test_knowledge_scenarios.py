@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from loreline.domain import HistoryEntry, Item, UserHistory
 from services.knowledge.prompts import PromptStyle, check_templates, render
 from services.knowledge.providers.catalogue import compose
 from services.knowledge.text_checks import RejectedText, accept
-from services.scenarios import HistoryEntry, Item, Scenario, UserHistory, load_scenario, scenario_names
+from services.scenarios import Scenario, load_scenario, scenario_names
 
 FACTS: dict[str, Any] = {"text": "Harbour", "first": ["Harbour", "Lantern"], "decade": 1994.0, "band": 12.5}
 

@@ -15,7 +15,7 @@ from loreline.client import (
     NotFoundError,
     ServiceUnavailableError,
 )
-from services.scenarios import HistoryEntry, Item, UserHistory
+from loreline.domain import HistoryEntry, Item, UserHistory
 from tests.language_model_stub import TEXTS, FaultStub
 
 Start = Callable[..., KnowledgeClient]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from loreline.domain import Knowledge, Provenance
 from services.knowledge.store import LOOKUP_KEYS, KnowledgeStore
 from services.runtime.errors import DependencyUnavailable
-from services.scenarios import Knowledge, Provenance
 
 WRITTEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

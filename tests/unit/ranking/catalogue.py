@@ -8,7 +8,7 @@ import numpy as np
 from memory_features import item
 from model_versions import AUGMENTED, HISTORY, expected_scores, vocabulary
 
-from loreline.client import PackedUser
+from loreline.domain import PackedUser
 from services.model_registry import PADDING, UNKNOWN
 
 VECTOR = [0.5, -1.0, 0.25, 2.0]

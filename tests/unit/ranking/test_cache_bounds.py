@@ -10,7 +10,7 @@ from catalogue import ITEMS, ITEMS_BY_ID, USER, assert_ranked, best_first
 from memory_features import MemoryFeatures, item
 from ranking_parts import Ranking, wait_until
 
-from loreline.client import PackedItem
+from loreline.domain import PackedItem
 from services.ranking.item_cache import ItemCache
 from services.ranking.recency import BLOCK, Recency
 

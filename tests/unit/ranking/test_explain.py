@@ -9,11 +9,11 @@ from memory_features import MemoryFeatures
 from model_versions import KNOWLEDGE, add_gates, expected_scores, gate, register_version
 from ranking_parts import Ranking, wait_until
 
-from loreline.client import EmbeddingClient, InvalidArgumentError, NotFoundError, PackedItem, ServiceUnavailableError
+from loreline.client import EmbeddingClient, InvalidArgumentError, NotFoundError, ServiceUnavailableError
 from loreline.client.messages import history_message, item_message, knowledge_message, vector_bytes
+from loreline.domain import Item, PackedItem, UserHistory
 from loreline.features.v1 import features_pb2
 from services.model_registry import ModelRegistry
-from services.scenarios import Item, UserHistory
 from tests.knowledge_samples import sample_knowledge
 
 ENCODER = "test-encoder"

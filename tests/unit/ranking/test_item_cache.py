@@ -9,7 +9,8 @@ import pytest
 from memory_features import MemoryFeatures, item
 from ranking_parts import Ranking, serve_features, wait_until
 
-from loreline.client import FeaturesClient, PackedItem
+from loreline.client import FeaturesClient
+from loreline.domain import PackedItem
 from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
 from services.ranking.item_rows import ABSENT, ItemRows

@@ -9,10 +9,10 @@ from memory_features import MemoryFeatures, item
 from model_versions import expected_scores, field_index, register_version
 from ranking_parts import Ranking, wait_until
 
-from loreline.client import FailedPreconditionError, InvalidArgumentError, PackedItem
+from loreline.client import FailedPreconditionError, InvalidArgumentError
+from loreline.domain import Item, PackedItem
 from loreline.ranking.v1 import ranking_pb2
 from services.model_registry import UNKNOWN, ModelRegistry
-from services.scenarios import Item
 
 
 def film(item_id: str, genre: str = "Horror", year: float = 1984) -> Item:

@@ -14,13 +14,14 @@ from model_versions import expected_logits, register_version, scorer_inputs
 from ranking_parts import Ranking, wait_until
 from unictr_versions import domain_table, expected_scores, register_student, register_unictr
 
-from loreline.client import FailedPreconditionError, InvalidArgumentError, PackedItem, PackedUser, RankingClient
+from loreline.client import FailedPreconditionError, InvalidArgumentError, RankingClient
 from loreline.client.errors import DeadlineExceededError
+from loreline.domain import Item, PackedItem, PackedUser
 from loreline.features.v1 import features_pb2
 from services.ctr.uni_ctr.prompts import PromptItem
 from services.model_registry import ModelRegistry
 from services.ranking.scorers import Scored
-from services.scenarios import Item, load_scenario
+from services.scenarios import load_scenario
 
 FILMS = {
     "i0": ("Night Train", "Comedy", "1980"),

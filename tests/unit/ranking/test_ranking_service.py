@@ -17,12 +17,11 @@ from ranking_parts import Ranking, wait_until
 from loreline.client import (
     FailedPreconditionError,
     InvalidArgumentError,
-    PackedItem,
-    PackedUser,
     RankingClient,
     ServiceUnavailableError,
     is_serving,
 )
+from loreline.domain import PackedItem, PackedUser
 from services.model_registry import ModelRegistry
 
 

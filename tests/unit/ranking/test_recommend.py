@@ -9,8 +9,9 @@ from memory_features import MemoryFeatures, item
 from model_versions import AUGMENTED, register_version
 from ranking_parts import Ranking, wait_until
 
-from loreline.client import FailedPreconditionError, InvalidArgumentError, PackedItem, PackedUser, Recommended
+from loreline.client import FailedPreconditionError, InvalidArgumentError, Recommended
 from loreline.client.errors import client_errors
+from loreline.domain import PackedItem, PackedUser
 from loreline.ranking.v1 import ranking_pb2
 from services.model_registry import ModelRegistry
 from services.ranking.item_index import ItemIndex

@@ -11,7 +11,8 @@ from memory_features import MemoryFeatures
 from model_versions import register_version
 from ranking_parts import Ranking, wait_until
 
-from loreline.client import FailedPreconditionError, PackedUser
+from loreline.client import FailedPreconditionError
+from loreline.domain import PackedUser
 from services.model_registry import ModelRegistry, Traffic
 from services.ranking.active_model import Assigned
 from services.ranking.agreement import agreement, spearman

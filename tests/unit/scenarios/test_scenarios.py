@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.scenarios import InvalidScenario, Item, UnknownScenario, load_scenario, scenario_names
+from loreline.domain import Item
+from services.scenarios import InvalidScenario, UnknownScenario, load_scenario, scenario_names
 
 SHIPPED = resources.files("services.scenarios") / "movies.yaml"
 Write = Callable[..., None]

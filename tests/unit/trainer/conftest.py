@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from services.scenarios import Item
+from loreline.domain import Item
 from services.trainer.data.datasets import Dataset, check_interactions
 from services.trainer.data.knowledge_rows import KnowledgeRow
 from services.trainer.data.offline_store import load_catalogue, load_knowledge, preference_histories

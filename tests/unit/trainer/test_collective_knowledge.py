@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loreline.client import Answer, Encoded, Failure
-from services.scenarios import Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
+from loreline.domain import Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
 from services.trainer.knowledge.bulk import KnowledgeMissing, collective_knowledge
 from services.trainer.knowledge.collective import (
     MAX_CLUSTER_ENTRIES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from services.scenarios import Item
+from loreline.domain import Item
 from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource, check_interactions
 from services.trainer.data.datasets.dataset import InvalidDataset, newest_items
 from services.trainer.data.datasets.movielens_100k import readable_title

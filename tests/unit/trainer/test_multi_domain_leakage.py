@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from services.scenarios import Item
+from loreline.domain import Item
 from services.trainer.data.datasets import Dataset, MultiDomainDataset, check_interactions
 from services.trainer.data.datasets.domains import merged
 from services.trainer.data.samples import EmptySplit, Samples

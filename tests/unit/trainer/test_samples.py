@@ -12,10 +12,11 @@ import torch
 
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import unpack_user
+from loreline.domain import Item
 from services.knowledge.prompts import PromptStyle, render
 from services.knowledge.providers.catalogue import compose
 from services.model_registry import UNKNOWN
-from services.scenarios import Item, load_scenario
+from services.scenarios import load_scenario
 from services.trainer.data import samples as sampling
 from services.trainer.data.datasets import Dataset
 from services.trainer.data.interaction_log import InteractionLog, interaction_log, sample_rows, told_count

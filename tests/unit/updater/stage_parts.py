@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import Answer, Encoded, Failure, FeaturesClient, Interaction, InvalidArgumentError, Stamp
+from loreline.client import Answer, Encoded, Failure, FeaturesClient, InvalidArgumentError
 from loreline.client.embedding_calls import ActiveAdapted
 from loreline.client.messages import record_of_bytes
-from services.scenarios import Item, UserHistory
+from loreline.domain import Interaction, Item, Stamp, UserHistory
 from services.updater.acknowledged_producer import OutgoingRecord
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.metrics import UpdaterMetrics

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from loreline.client import FeaturesClient, Interaction, InvalidArgumentError
+from loreline.client import FeaturesClient, InvalidArgumentError
+from loreline.domain import Interaction
 from services.updater.events import Logged, Requested
 from services.updater.stages import InteractionsStage
 from tests.unit.updater.stage_parts import Parts, stamp, watched

@@ -10,7 +10,8 @@ import pytest
 from kafka.errors import KafkaTimeoutError
 
 from loreline.catalog.v1 import catalog_pb2
-from loreline.client import Failure, FeaturesClient, Interaction
+from loreline.client import Failure, FeaturesClient
+from loreline.domain import Interaction
 from services.updater.events import Logged, Requested
 from services.updater.outcomes import Later, Passed
 from services.updater.preferences_stage import PreferencesStage

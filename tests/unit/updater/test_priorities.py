@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from loreline.client import Interaction, Stamp
-from services.scenarios import Item
+from loreline.domain import Interaction, Item, Stamp
 from services.updater.events import Delete, Event, Logged, Requested, Upsert
 from services.updater.popularity import Popularity
 from services.updater.priorities import ItemPriorities, user_priorities

@@ -16,7 +16,7 @@ from tenacity import wait_random_exponential
 
 from loreline.client import ServiceUnavailableError
 from loreline.client.catalog import item_upserted
-from services.scenarios import Item
+from loreline.domain import Item
 from services.updater.acknowledged_producer import AcknowledgedProducer
 from services.updater.consumer import StageConsumer
 from services.updater.dead_letters import DeadLetterTopic

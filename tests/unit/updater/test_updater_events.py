@@ -11,19 +11,11 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loreline.client import Interaction, Stamp
-from loreline.client.catalog import (
-    CatalogEvent,
-    EventStamp,
-    interaction_logged,
-    item_deleted,
-    item_upserted,
-    preferences_requested,
-)
-from services.scenarios import Item
+from loreline.client.catalog import CatalogEvent, interaction_logged, item_deleted, item_upserted, preferences_requested
+from loreline.domain import Interaction, Item, Stamp
 from services.updater.events import Delete, Event, Logged, PoisonEvent, Requested, Stream, Upsert, decode
 
-STAMP = EventStamp("event-1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+STAMP = Stamp("event-1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 ITEM = Item("42", "movies", "Heat", {"genres": ["Crime", "Drama"], "year": 1995.0, "plot": None})
 JSON_HEADER = {"content-type": b"application/json"}
 MAX_BYTES = 10_000

@@ -11,8 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from loreline.client import Interaction, Stamp
-from services.scenarios import Item
+from loreline.domain import Interaction, Item, Stamp
 from services.updater.events import Delete, Logged, Requested, Upsert
 from services.updater.work_queue import Work, WorkQueue
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import json_format
@@ -12,20 +10,11 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from loreline.catalog.v1 import catalog_pb2
-from loreline.client.feature_types import KnowledgeVectors, Stamp
 from loreline.client.messages import item_message, timestamp
-from services.scenarios import Item
+from loreline.domain import Item, KnowledgeVectors, Stamp, new_stamp
 
 CONTENT_TYPE_HEADER = "content-type"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -54,22 +43,14 @@ class CatalogEvent:
         return [(CONTENT_TYPE_HEADER, PROTOBUF.encode())]
 
 
-@dataclass(frozen=True)
-class EventStamp:
-    """The id and time that an event carries; by default a new id and the present moment."""
-
-    event_id: str = field(default_factory=_new_id)
-    event_time: datetime = field(default_factory=_now)
-
-
-def item_upserted(item: Item, stamp: EventStamp | None = None) -> CatalogEvent:
+def item_upserted(item: Item, stamp: Stamp | None = None) -> CatalogEvent:
     """The event that an item came or changed."""
     event = _event(stamp)
     event.item_upserted.item.CopyFrom(item_message(item))
     return CatalogEvent(item.item_id, event)
 
 
-def item_deleted(item_id: str, scenario: str, stamp: EventStamp | None = None) -> CatalogEvent:
+def item_deleted(item_id: str, scenario: str, stamp: Stamp | None = None) -> CatalogEvent:
     """The event that an item was taken from the catalogue."""
     event = _event(stamp)
     event.item_deleted.item_id, event.item_deleted.scenario = item_id, scenario
@@ -82,7 +63,7 @@ def interaction_logged(
     scenario: str,
     rating: float | None = None,
     attribution_id: str = "",
-    stamp: EventStamp | None = None,
+    stamp: Stamp | None = None,
 ) -> CatalogEvent:
     """The event that a user acted on an item; `rating` in the scenario's unit."""
     event = _event(stamp)
@@ -94,7 +75,7 @@ def interaction_logged(
     return CatalogEvent(user_id, event)
 
 
-def preferences_requested(user_id: str, scenario: str, stamp: EventStamp | None = None) -> CatalogEvent:
+def preferences_requested(user_id: str, scenario: str, stamp: Stamp | None = None) -> CatalogEvent:
     """The event that a user's preferences are to be written anew."""
     event = _event(stamp)
     event.preferences_requested.user_id, event.preferences_requested.scenario = user_id, scenario
@@ -103,7 +84,7 @@ def preferences_requested(user_id: str, scenario: str, stamp: EventStamp | None 
 
 def enriched(subject: str, subject_id: str, scenario: str, vectors: KnowledgeVectors, stamp: Stamp) -> CatalogEvent:
     """The event that knowledge of an item or user (`subject`: item or user) was stored."""
-    event = _event(EventStamp(stamp.event_id, stamp.event_time))
+    event = _event(stamp)
     made_by = vectors.knowledge.provenance
     source = catalog_pb2.KnowledgeSource(
         knowledge_key=made_by.key,
@@ -140,6 +121,6 @@ def event_document(value: bytes, content_type: str = PROTOBUF) -> dict[str, Any]
     return json_format.MessageToDict(event, preserving_proto_field_name=True)
 
 
-def _event(stamp: EventStamp | None) -> catalog_pb2.CatalogEvent:
-    stamp = stamp or EventStamp()
+def _event(stamp: Stamp | None) -> catalog_pb2.CatalogEvent:
+    stamp = stamp or new_stamp()
     return catalog_pb2.CatalogEvent(event_id=stamp.event_id, event_time=timestamp(stamp.event_time))

@@ -21,20 +21,17 @@ from loreline.client.feature_messages import (
     user_description_of,
 )
 from loreline.client.feature_types import (
-    Interaction,
     ItemBatch,
     ItemDescription,
     KnowledgePage,
-    KnowledgeVectors,
-    Stamp,
     StoredSubject,
     UserDescription,
     UserFeatures,
     WatchBatch,
 )
 from loreline.client.messages import item_message, knowledge_message, vector_bytes
+from loreline.domain import Interaction, Item, KnowledgeVectors, Stamp
 from loreline.features.v1 import features_pb2
-from services.scenarios import Item
 
 _SUBJECTS: dict[str, features_pb2.Subject] = {"item": features_pb2.SUBJECT_ITEM, "user": features_pb2.SUBJECT_USER}
 

@@ -7,15 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client.feature_types import (
-    ItemDescription,
-    KnowledgeVectors,
-    PackedItem,
-    PackedUser,
-    Stamp,
-    StoredSubject,
-    UserDescription,
-)
+from loreline.client.feature_types import ItemDescription, StoredSubject, UserDescription
 from loreline.client.messages import (
     history_of,
     item_of,
@@ -26,6 +18,7 @@ from loreline.client.messages import (
     vector_bytes,
     vector_of,
 )
+from loreline.domain import KnowledgeVectors, PackedItem, PackedUser, Stamp
 from loreline.features.v1 import features_pb2
 
 

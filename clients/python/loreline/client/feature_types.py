@@ -8,38 +8,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from services.scenarios import Item, Knowledge, UserHistory
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """The event that causes a write: its id, and its time as an aware datetime."""
-
-    event_id: str
-    event_time: datetime
-
-
-@dataclass(frozen=True)
-class PackedItem:
-    """All that a scorer needs of one item. `augmented` holds a float32 (A,) by model version, oldest version first."""
-
-    item_id: str
-    scenario: str
-    field_values: list[str]
-    augmented: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    deleted: bool = False
-    title: str = ""  # empty in what was stored before titles were packed
-
-
-@dataclass(frozen=True)
-class PackedUser:
-    """All that a scorer needs of one user: history columns of length L, oldest first, and `augmented` as PackedItem."""
-
-    user_id: str
-    item_ids: list[str] = field(default_factory=list)
-    ratings: list[float] = field(default_factory=list)  # 0 = none given
-    times: list[int] = field(default_factory=list)  # seconds since 1970-01-01 UTC
-    augmented: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+from loreline.domain import Item, Knowledge, PackedItem, PackedUser, Stamp, UserHistory
 
 
 @dataclass(frozen=True)
@@ -78,17 +47,6 @@ class KnowledgePage:
 
 
 @dataclass(frozen=True)
-class KnowledgeVectors:
-    """Knowledge with its vectors, as features stores them. `augmented` is None before any promotion."""
-
-    knowledge: Knowledge
-    encoder: str
-    vector: npt.NDArray[np.float32]  # (K,)
-    model_version: str
-    augmented: npt.NDArray[np.float32] | None  # (A,)
-
-
-@dataclass(frozen=True)
 class ItemDescription:
     """Everything stored for one item; `vector` is the knowledge vector (K,), empty without knowledge."""
 
@@ -100,17 +58,6 @@ class ItemDescription:
     encoder: str
     model_versions: list[str]
     vector: npt.NDArray[np.float32] = field(compare=False)  # an array has no single truth value
-
-
-@dataclass(frozen=True)
-class Interaction:
-    """A user acted on an item; `rating` in the scenario's unit, None where the user gave none."""
-
-    stamp: Stamp
-    user_id: str
-    item_id: str
-    scenario: str
-    rating: float | None = None
 
 
 @dataclass(frozen=True)

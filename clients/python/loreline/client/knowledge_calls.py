@@ -15,8 +15,8 @@ from loreline.client.messages import (
     knowledge_of,
     record_message,
 )
+from loreline.domain import Cluster, Item, Knowledge, UserHistory
 from loreline.knowledge.v1 import knowledge_pb2
-from services.scenarios import Cluster, Item, Knowledge, UserHistory
 
 
 @dataclass(frozen=True)

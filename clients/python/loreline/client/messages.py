@@ -11,9 +11,8 @@ import numpy.typing as npt
 from google.protobuf import timestamp_pb2
 
 from loreline.catalog.v1 import catalog_pb2
+from loreline.domain import AttributeValue, Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
 from loreline.knowledge.v1 import knowledge_pb2
-from services.scenarios import Cluster, HistoryEntry, Item, Knowledge, Provenance, UserHistory
-from services.scenarios.items import AttributeValue
 
 _FINISH = {
     knowledge_pb2.FINISH_REASON_UNSPECIFIED: "",

@@ -14,8 +14,8 @@ from google.rpc import code_pb2
 from loreline.client.calls import Call
 from loreline.client.errors import ClientError, client_error
 from loreline.client.messages import item_message, item_of, knowledge_of, timestamp
+from loreline.domain import Item, Knowledge
 from loreline.ranking.v1 import ranking_pb2
-from services.scenarios import Item, Knowledge
 
 
 @dataclass(frozen=True)

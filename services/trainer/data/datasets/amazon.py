@@ -30,8 +30,8 @@ from typing import Any, TextIO, cast
 
 import pandas as pd
 
-from services.scenarios import Item
-from services.scenarios.items import MAX_LIST_VALUES, AttributeValue
+from loreline.domain import AttributeValue, Item
+from loreline.domain.items import MAX_LIST_VALUES
 from services.trainer.data.datasets.dataset import (
     Dataset,
     DatasetSource,

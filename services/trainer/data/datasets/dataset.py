@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from services.scenarios import Item, Scenario, UnknownScenario, load_scenario
-from services.scenarios.items import AttributeValue, check_attributes, check_id, check_item
+from loreline.domain import AttributeValue, Item, check_attributes, check_id, check_item
+from services.scenarios import Scenario, UnknownScenario, load_scenario
 
 COLUMNS = {"user_id": "str", "item_id": "str", "rating": "float32", "time": "int64"}
 END_SECONDS = 4_102_444_800  # 2100-01-01 UTC

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from services.scenarios import Item, scenario_names
+from loreline.domain import Item
+from services.scenarios import scenario_names
 from services.trainer.data.datasets.amazon import is_titled
 from services.trainer.data.datasets.dataset import Dataset, InvalidDataset
 

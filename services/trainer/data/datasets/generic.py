@@ -36,8 +36,8 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from services.scenarios import Item, Scenario
-from services.scenarios.items import AttributeValue
+from loreline.domain import AttributeValue, Item
+from services.scenarios import Scenario
 from services.trainer.data.datasets.dataset import (
     Dataset,
     DatasetSource,

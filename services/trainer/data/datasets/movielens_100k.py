@@ -10,8 +10,7 @@ from collections.abc import Hashable, Mapping
 
 import pandas as pd
 
-from services.scenarios import Item
-from services.scenarios.items import AttributeValue
+from loreline.domain import AttributeValue, Item
 from services.trainer.data.datasets.dataset import NARROWING, Dataset, DatasetSource, check_interactions
 from services.wheel_assets import fetch
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from services.scenarios import Item
-from services.scenarios.items import AttributeValue
+from loreline.domain import AttributeValue, Item
 from services.trainer.data.datasets.dataset import (
     NARROWING,
     Dataset,

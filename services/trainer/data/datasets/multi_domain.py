@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from services.scenarios import Item
+from loreline.domain import Item
 from services.trainer.data.datasets import amazon, movielens_1m
 from services.trainer.data.datasets.dataset import (
     Dataset,

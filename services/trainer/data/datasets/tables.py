@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from services.scenarios.items import AttributeValue
+from loreline.domain import AttributeValue
 from services.trainer.data.datasets.dataset import END_SECONDS, InvalidDataset, refuse_rows
 
 TimeUnit = Literal["s", "ms", "us", "iso8601"]

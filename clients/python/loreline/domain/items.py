@@ -1,11 +1,10 @@
-"""The plain types that services exchange, and the limits that the contracts set on them."""
+"""Items, users and groups of them as knowledge is asked about, and the limits that the contracts set."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 AttributeValue = str | float | list[str] | None
 Violation = tuple[str, str]
@@ -57,35 +56,6 @@ class Cluster:
     cluster_id: str
     kind: str  # "item" or "user"
     entries: list[HistoryEntry]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a knowledge text came from; the fields are those of loreline.knowledge.v1.Provenance."""
-
-    key: str
-    provider: str
-    model: str
-    scenario: str
-    prompt_version: int
-    factors: tuple[str, ...]
-    prompt_tokens: int
-    completion_tokens: int
-    finish_reason: str  # "stop", "length" or ""
-    created_time: datetime
-    parameters_json: str
-    agreement: float | None = None
-    fallback_reason: str = ""
-    cluster: str = ""
-    cluster_weight: float = 0.0
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """A text about an item or a user, and where it came from."""
-
-    text: str
-    provenance: Provenance
 
 
 def check_id(name: str, value: str) -> Iterator[Violation]:
