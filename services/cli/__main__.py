@@ -10,6 +10,7 @@ import typer
 
 from loreline.client import FeaturesClient, RankingClient
 from loreline.client.catalog import item_deleted, item_upserted
+from loreline.domain import did_you_mean
 from services.cli import output
 from services.cli.dead_letters.commands import dlq_app
 from services.cli.evaluation.command import evaluate
@@ -73,7 +74,8 @@ def up(
     with exit_codes():
         unknown = sorted(set(names or []) - set(NAMES))
         if unknown:
-            raise BadInput(f"there is no process {unknown[0]!r}: must be one of {', '.join(NAMES)}")
+            near = did_you_mean(unknown[0], NAMES)
+            raise BadInput(f"there is no process {unknown[0]!r}{near}: must be one of {', '.join(NAMES)}")
         settings = CliSettings()
         start_processes(settings, names or list(NAMES), show=not json_output)
         _show_status(LocalProcesses(settings), json_output)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loreline.client import ClientError, InvalidArgumentError, NotFoundError, ServiceUnavailableError
+from loreline.domain import did_you_mean
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 PIPED_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # a file has no width of its own
@@ -66,6 +68,10 @@ def exit_codes() -> Iterator[None]:
         _end(error.message if isinstance(error, ClientError) else str(error), 2)
     except ValidationError as error:
         _end("\n".join(_setting_fault(fault) for fault in error.errors()), 2)
+    except OSError as error:
+        if error.filename is None:  # no file's fault
+            raise
+        _end(f"{error.filename}: {error.strerror}", 2)
     except ServiceUnavailableError as error:
         _end(f"{error.message}\nIs everything up? `loreline status` shows it, `loreline up` starts it.", 1)
     except (ClientError, NotReady) as error:
@@ -78,7 +84,9 @@ def _end(message: str, code: int) -> None:
 
 
 def _setting_fault(fault: ErrorDetails) -> str:
-    return f"LORELINE_CLI_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+    known = re.findall(r"'([^']*)'", fault["ctx"]["expected"]) if fault["type"] == "literal_error" else []
+    name, near = "_".join(str(part) for part in fault["loc"]).upper(), did_you_mean(str(fault["input"]), known)
+    return f"LORELINE_CLI_{name}: {fault['msg'].removeprefix('Value error, ')}, is {str(fault['input'])!r}{near}"
 
 
 def _cell(value: object) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Provider = Literal["catalogue", "embedded", "embedded-llama-cpp", "openai", "tgi"]
 
 
 class CliSettings(BaseSettings):
@@ -28,7 +31,7 @@ class CliSettings(BaseSettings):
     """host:port of a ranking service that runs already."""
     triton_address: str = ""
     """host:port of Triton's gRPC endpoint, or several, comma-separated: `models promote` proves a version there too."""
-    triton_load_timeout_seconds: float = 30.0
+    triton_load_timeout_seconds: PositiveFloat = 30.0
     """How long `models promote` waits for Triton to have loaded a version."""
     ranking_metrics_address: str = ""
     """host:port of ranking's metrics, or several, comma-separated, for `models compare`."""
@@ -52,12 +55,20 @@ class CliSettings(BaseSettings):
     """Partitions of the interactions topic."""
     topic_replication: Annotated[int, Field(ge=-1)] = -1
     """Replicas of each topic; -1 means the broker's default."""
-    knowledge_provider: str = "embedded"
+    knowledge_provider: Provider = "embedded"
     """Provider that the local updater asks for streamed items: embedded, catalogue, tgi or openai."""
-    start_timeout_seconds: float = 90.0
+    start_timeout_seconds: PositiveFloat = 90.0
     """How long `up` waits for a process to become ready."""
-    stop_timeout_seconds: float = 20.0
+    stop_timeout_seconds: PositiveFloat = 20.0
     """How long `down` waits for a process before it is killed."""
+
+    @field_validator("home")
+    @classmethod
+    def _may_be_a_folder(cls, home: Path) -> Path:
+        there = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"must be a folder that can be written, or made; {there} is none")
+        return home
 
     @property
     def feature_directory(self) -> Path:

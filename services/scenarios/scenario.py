@@ -9,15 +9,18 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
-from loreline.domain import AttributeValue, Item
+from loreline.domain import AttributeValue, Item, did_you_mean
 
+STRICT = ConfigDict(extra="forbid", frozen=True)
 SCORERS = ("kar", "unictr", "unictr-student")
 FACT_ROLES = ("year", "director", "author", "artist", "brand", "developer")
 
@@ -37,6 +40,8 @@ class PromptTemplate:
     `opening` is how the answer begins: a model that can continue it does, and it stays part of the text.
     """
 
+    __pydantic_config__ = STRICT  # of the file's reader: an unknown key is an error
+
     version: int
     system: str
     user: str
@@ -47,9 +52,79 @@ class PromptTemplate:
 class ItemField:
     """A categorical model feature made of one item attribute. `transform` is a key of TRANSFORMS."""
 
+    __pydantic_config__ = STRICT
+
     name: str
     attribute: str
     transform: str
+
+
+class _Rating(BaseModel):
+    model_config = STRICT
+
+    minimum: float
+    positive_above: float
+    maximum: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.minimum <= self.positive_above < self.maximum:
+            raise ValueError("minimum <= positive_above < maximum must hold")
+        return self
+
+
+class _Prompts(BaseModel):
+    model_config = STRICT
+
+    item: PromptTemplate
+    user: PromptTemplate
+    grounded_item: PromptTemplate
+    grounded_user: PromptTemplate
+    item_cluster: PromptTemplate | None = None
+    user_cluster: PromptTemplate | None = None
+
+
+class _Document(BaseModel):
+    """A scenario's file."""
+
+    model_config = STRICT
+
+    name: str
+    description: str
+    rating: _Rating
+    item_fields: tuple[ItemField, ...] = Field(min_length=1)
+    factors: tuple[str, ...] = Field(min_length=1)
+    prompts: _Prompts
+    facts: dict[str, str] = {}
+    minimum_agreement: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
+    scorer: str = SCORERS[0]
+
+    @field_validator("item_fields")
+    @classmethod
+    def _transformed(cls, entries: tuple[ItemField, ...]) -> tuple[ItemField, ...]:
+        for made in entries:
+            if made.transform not in TRANSFORMS:
+                near = did_you_mean(made.transform, TRANSFORMS)
+                raise ValueError(f"transform: must be one of {', '.join(TRANSFORMS)}, is {made.transform!r}{near}")
+        return entries
+
+    @field_validator("facts")
+    @classmethod
+    def _of_known_roles(cls, facts: dict[str, str]) -> dict[str, str]:
+        for role, attribute in facts.items():
+            if role not in FACT_ROLES:
+                near = did_you_mean(role, FACT_ROLES)
+                raise ValueError(f"must be of {', '.join(FACT_ROLES)}; is {role!r}{near}")
+            if not attribute:
+                raise ValueError(f"must name an attribute for {role}")
+        return facts
+
+    @field_validator("scorer")
+    @classmethod
+    def _known(cls, scorer: str) -> str:
+        if scorer not in SCORERS:
+            raise ValueError(f"must be one of {', '.join(SCORERS)}, is {scorer!r}{did_you_mean(scorer, SCORERS)}")
+        return scorer
 
 
 @dataclass(frozen=True)
@@ -137,73 +212,53 @@ def load_scenario(name: str) -> Scenario:
         raise UnknownScenario(f"must be one of: {', '.join(scenario_names())}")
     try:
         return _parse(yaml.safe_load(found.read_text(encoding="utf-8")), name)
-    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise InvalidScenario(f"{found}: {type(error).__name__}: {error}") from error
+    except ValidationError as error:
+        raise InvalidScenario(f"{found}: {'; '.join(_explained(fault) for fault in error.errors())}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise InvalidScenario(f"{found}: {error}") from error
 
 
-def _parse(document: dict[str, Any], name: str) -> Scenario:
-    if document["name"] != name:
+def _parse(document: Any, name: str) -> Scenario:
+    read = _Document.model_validate(document)
+    if read.name != name:
         raise ValueError(f"name: must equal the file's name, {name!r}")
-    minimum, above, maximum = _ratings(document["rating"])
-    prompts = {name: PromptTemplate(**template) for name, template in document["prompts"].items()}
+    prompts = read.prompts
     return Scenario(
         name=name,
-        description=document["description"],
-        positive_above=above,
-        minimum_rating=minimum,
-        maximum_rating=maximum,
-        item_fields=_item_fields(document["item_fields"]),
-        factors=_factors(document["factors"]),
-        item_prompt=prompts["item"],
-        user_prompt=prompts["user"],
-        grounded_item_prompt=prompts["grounded_item"],
-        grounded_user_prompt=prompts["grounded_user"],
-        item_cluster_prompt=prompts.get("item_cluster"),
-        user_cluster_prompt=prompts.get("user_cluster"),
-        facts=_facts(document.get("facts", {})),
-        minimum_agreement=_agreement(document.get("minimum_agreement")),
-        scorer=_scorer(document.get("scorer", SCORERS[0])),
+        description=read.description,
+        positive_above=read.rating.positive_above,
+        minimum_rating=read.rating.minimum,
+        maximum_rating=read.rating.maximum,
+        item_fields=read.item_fields,
+        factors=read.factors,
+        item_prompt=prompts.item,
+        user_prompt=prompts.user,
+        grounded_item_prompt=prompts.grounded_item,
+        grounded_user_prompt=prompts.grounded_user,
+        item_cluster_prompt=prompts.item_cluster,
+        user_cluster_prompt=prompts.user_cluster,
+        facts=read.facts,
+        minimum_agreement=read.minimum_agreement,
+        scorer=read.scorer,
     )
 
 
-def _ratings(rating: dict[str, Any]) -> tuple[float, float, float]:
-    minimum, above, maximum = (float(rating[key]) for key in ("minimum", "positive_above", "maximum"))
-    if not minimum <= above < maximum:
-        raise ValueError("rating: minimum <= positive_above < maximum must hold")
-    return minimum, above, maximum
+def _explained(fault: ErrorDetails) -> str:
+    """A fault of the document, with the path of its key; a misspelt key with the right one."""
+    path = [str(part) for part in fault["loc"]]
+    if fault["type"] not in {"extra_forbidden", "unexpected_keyword_argument"}:
+        given = f", is {fault['input']!r}" if isinstance(fault["input"], str | int | float) else ""
+        return f"{'.'.join(path) or 'the file'}: {fault['msg'].removeprefix('Value error, ')}{given}"
+    known = _keys_at(tuple(part for part in fault["loc"][:-1] if isinstance(part, str)))
+    return f"{'.'.join(path)}: there is no such key{did_you_mean(path[-1], known)} (there are {', '.join(known)})"
 
 
-def _item_fields(entries: list[dict[str, Any]]) -> tuple[ItemField, ...]:
-    fields = tuple(ItemField(**entry) for entry in entries)
-    unknown = [made.transform for made in fields if made.transform not in TRANSFORMS]
-    if unknown or not fields:
-        raise ValueError(f"item_fields: must not be empty; unknown transforms: {unknown}")
-    return fields
-
-
-def _factors(factors: Any) -> tuple[str, ...]:
-    if not isinstance(factors, list) or not factors or not all(isinstance(factor, str) for factor in factors):
-        raise ValueError("factors: must be a list of texts, at least one")
-    return tuple(factors)
-
-
-def _facts(facts: Any) -> dict[str, str]:
-    if not isinstance(facts, dict) or not all(isinstance(name, str) and name for name in facts.values()):
-        raise ValueError("facts: must name an attribute for each role, as in `year: year`")
-    if unknown := [role for role in facts if role not in FACT_ROLES]:
-        raise ValueError(f"facts: must be of {', '.join(FACT_ROLES)}; unknown: {unknown}")
-    return dict(facts)
-
-
-def _agreement(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"minimum_agreement: must be a number from 0 to 1, is {value!r}")
-    return float(value)
-
-
-def _scorer(value: Any) -> str:
-    if value not in SCORERS:
-        raise ValueError(f"scorer: must be one of {', '.join(SCORERS)}, is {value!r}")
-    return str(value)
+def _keys_at(path: tuple[str, ...]) -> list[str]:
+    """The keys that a mapping at a path of the document may have."""
+    kinds: dict[tuple[str, ...], Iterable[str]] = {
+        (): _Document.model_fields,
+        ("rating",): _Rating.model_fields,
+        ("prompts",): _Prompts.model_fields,
+        ("item_fields",): [made.name for made in fields(ItemField)],
+    }
+    return list(kinds.get(path, [made.name for made in fields(PromptTemplate)]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from loreline.domain import did_you_mean
 from services.cli import output
 from services.cli.output import JsonOption, exit_codes
-from services.cli.settings import CliSettings
+from services.cli.settings import CliSettings, Provider
 from services.cli.startup import start_processes
 
 
@@ -29,7 +30,7 @@ class Subjects(StrEnum):
 
 
 def build(
-    provider: Annotated[str, typer.Option(help="Who writes: catalogue, embedded, tgi, openai.")] = "catalogue",
+    provider: Annotated[str, typer.Option(help=f"Who writes: {', '.join(get_args(Provider))}.")] = "catalogue",
     subject: Annotated[
         Subjects, typer.Option(help="Build anew for items, users or both; what is stored of the others stays.")
     ] = Subjects.BOTH,
@@ -51,6 +52,9 @@ def build(
     What was answered before is not asked again, so an interrupted run goes on where it ended.
     """
     with exit_codes():
+        if provider not in get_args(Provider):
+            near = did_you_mean(provider, get_args(Provider))
+            raise output.BadInput(f"--provider: must be one of {', '.join(get_args(Provider))}, is {provider!r}{near}")
         if mode is Mode.COLLECTIVE and subject is not Subjects.BOTH:
             raise output.BadInput("--subject: must be both in collective mode, since users are grouped by their items")
         from services.cli.training.datasets import loaded_dataset

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loreline.domain import Item
+from loreline.domain import Item, did_you_mean
 from services.cli import output
 from services.cli.item_files import write_items
 from services.cli.local_processes import LocalProcesses
@@ -45,7 +45,9 @@ def load_dataset(
     Without a number HELD_OUT of them are kept out; of several domains none, whose figures are those of all items.
     """
     if name not in DATASETS:
-        raise BadInput(f"there is no dataset {name!r}: must be one of {', '.join(DATASETS)}")
+        raise BadInput(
+            f"there is no dataset {name!r}{did_you_mean(name, DATASETS)}: must be one of {', '.join(DATASETS)}"
+        )
     if hold_out is None:
         hold_out = 0 if name == multi_domain.NAME else HELD_OUT
     refuse_while_features_runs(settings)

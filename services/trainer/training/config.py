@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from loreline.domain import did_you_mean
 from services.trainer.data.samples import SplitProtocol
 
 FOLDER = Path(__file__).with_name("configs")
@@ -78,8 +79,11 @@ def read_document(name_or_path: str) -> tuple[Path, Any]:
     try:
         return path, yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        names = ", ".join(sorted(config.stem for config in FOLDER.glob("*.yaml")))
-        raise InvalidConfig(f"no training config {name_or_path!r}: give a file, or one of: {names}") from error
+        names = sorted(config.stem for config in FOLDER.glob("*.yaml"))
+        near = did_you_mean(name_or_path, names)
+        raise InvalidConfig(
+            f"no training config {name_or_path!r}{near}: give a file, or one of: {', '.join(names)}"
+        ) from error
     except yaml.YAMLError as error:
         raise InvalidConfig(f"{path}: must be YAML: {error}") from error
 

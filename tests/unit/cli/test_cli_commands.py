@@ -96,12 +96,39 @@ def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> No
         (["fly"], "fly"),
         (["evaluate", "--vary", "seeds=1,2"], "--vary: must be FIELD=VALUE"),
         (["evaluate", "--set", "epochs=0"], "epochs: "),
-        (["evaluate", "--config", "dinn"], "no training config 'dinn'"),
+        (["evaluate", "--config", "dinn"], "no training config 'dinn'; did you mean 'din'?"),
+        (["train", "--config", "unictr-studnt"], "did you mean 'unictr-student'?"),
+        (["data", "load", "movielens"], "there is no dataset 'movielens'; did you mean 'movielens-"),
+        (["knowledge", "build", "--provider", "openia"], "--provider: must be one of"),
+        (["knowledge", "import", "nowhere.json", "--subject", "item"], "nowhere.json: No such file"),
+        (["domains", "add", "books", "--version", "7"], "--version: no model version '7'"),
     ],
 )
 def test_bad_input_ends_with_2_and_says_what_to_change(tmp_path: Path, arguments: list[str], words: str) -> None:
     """The user reads which argument was wrong."""
     done = Command(tmp_path, {})(*arguments)
+
+    assert done.code == 2
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("START_TIMEOUT_SECONDS", "abc", "LORELINE_CLI_START_TIMEOUT_SECONDS: Input should be a valid number"),
+        ("STOP_TIMEOUT_SECONDS", "-1", "LORELINE_CLI_STOP_TIMEOUT_SECONDS: Input should be greater than 0"),
+        ("KNOWLEDGE_PROVIDER", "gpt", "LORELINE_CLI_KNOWLEDGE_PROVIDER: Input should be 'catalogue'"),
+        ("KNOWLEDGE_PROVIDER", "catalog", "did you mean 'catalogue'?"),
+        ("HOME", __file__, "LORELINE_CLI_HOME: must be a folder"),
+        ("HOME", f"{__file__}/home", "LORELINE_CLI_HOME: must be a folder"),
+        ("HOME", "/proc/home", "/proc/home"),
+    ],
+)
+def test_a_wrong_setting_ends_with_2_before_anything_is_started(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    """The message names the variable, or the folder that cannot be made."""
+    done = Command(tmp_path, {})("up", "broker", **{name: value})
 
     assert done.code == 2
     assert words in done.stderr

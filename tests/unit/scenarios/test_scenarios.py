@@ -155,16 +155,26 @@ def test_ones_own_folder_comes_before_the_shipped_one(write: Write) -> None:
         ({"item_fields": []}, "item_fields"),
         ({"item_fields": [{"name": "x", "attribute": "y", "transform": "guess"}]}, "guess"),
         ({"item_fields": [{"name": "x", "attribute": "y"}]}, "transform"),
-        ({"rating": {"minimum": "low", "maximum": 5, "positive_above": 3}}, "low"),
+        ({"rating": {"minimum": "low", "maximum": 5, "positive_above": 3}}, "rating.minimum: .*'low'"),
         ({"rating": ...}, "rating"),
         ({"prompts": {}}, "item"),
         ({"rating": {"minimum": 5, "maximum": 1, "positive_above": 3}}, "rating"),
         ({"factors": "genre, mood"}, "factors"),
         ({"facts": {"colour": "colour"}}, "facts: must be of year, director"),
-        ({"facts": ["year"]}, "facts: must name an attribute"),
-        ({"facts": {"year": 1994}}, "facts: must name an attribute"),
-        ({"minimum_agreement": 1.5}, "minimum_agreement: must be a number from 0 to 1"),
-        ({"minimum_agreement": "high"}, "minimum_agreement: must be a number from 0 to 1"),
+        ({"facts": ["year"]}, "facts: .*valid dictionary"),
+        ({"facts": {"year": 1994}}, "facts.year: .*is 1994"),
+        ({"facts": {"year": ""}}, "facts: must name an attribute"),
+        ({"facts": {"dirctor": "director"}}, "did you mean 'director'"),
+        ({"minimum_agreeement": 0.5}, "minimum_agreeement: there is no such key; did you mean 'minimum_agreement'"),
+        ({"rating": {"minimum": 1, "maximum": 5, "positive_abov": 3}}, "rating.positive_abov: .*'positive_above'"),
+        (
+            {"item_fields": [{"name": "x", "attribut": "y", "transform": "text"}]},
+            "item_fields.0.attribut: .*'attribute'",
+        ),
+        ({"scorer": "unictrr"}, "scorer: must be one of .*did you mean 'unictr'"),
+        ({"minimum_agreement": True}, "minimum_agreement: .*valid number"),
+        ({"minimum_agreement": 1.5}, "minimum_agreement: .*less than or equal to 1, is 1.5"),
+        ({"minimum_agreement": "high"}, "minimum_agreement: .*valid number, is 'high'"),
     ],
 )
 def test_a_wrong_scenario_names_file_and_field(write: Write, changes: dict[str, Any], words: str) -> None:
@@ -173,6 +183,18 @@ def test_a_wrong_scenario_names_file_and_field(write: Write, changes: dict[str, 
     with pytest.raises(InvalidScenario, match=words) as invalid:
         load_scenario("broken")
     assert "broken.yaml" in str(invalid.value)
+
+
+@pytest.mark.parametrize("place", ["item", "grounded_user"])
+def test_a_misspelt_key_of_a_prompt_is_named_with_the_right_one(write: Write, place: str) -> None:
+    """It would be passed over otherwise, and the prompt be another than the file says."""
+    prompts = yaml.safe_load((resources.files("services.scenarios") / "movies.yaml").read_text())["prompts"]
+    prompts[place]["opning"] = "This film"
+    write("broken", prompts=prompts)
+    with pytest.raises(
+        InvalidScenario, match=rf"prompts\.{place}\.opning: there is no such key; did you mean 'opening'"
+    ):
+        load_scenario("broken")
 
 
 @pytest.mark.parametrize("text", ["- just\n- a list\n", "name: [unclosed", "", "42"])

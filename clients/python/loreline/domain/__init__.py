@@ -4,6 +4,7 @@ items.py      items, users' histories, groups of either; limits of the contracts
 knowledge.py  texts with where they came from, and their vectors
 events.py     the stamp of an event, the one total order of a subject's events, interactions
 packed.py     what a scorer needs of an item or user
+names.py      what to say of a mistyped name
 
 Everything may import this package, and it imports nothing of Loreline. Clients take and give these types, so it is
 installed with them.
@@ -22,6 +23,7 @@ from loreline.domain.items import (
     check_item,
 )
 from loreline.domain.knowledge import Knowledge, KnowledgeVectors, Provenance
+from loreline.domain.names import did_you_mean
 from loreline.domain.packed import PackedItem, PackedUser
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "check_attributes",
     "check_id",
     "check_item",
+    "did_you_mean",
     "microseconds",
     "moment_of",
     "new_stamp",
