@@ -13,7 +13,6 @@ import numpy as np
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import EmbeddingClient, FeaturesClient
 from loreline.domain import Item, KnowledgeVectors, Stamp
-from services.cli.local_processes import free_port
 from services.embedding.adapter import Adapter
 from services.embedding.servicer import service as embedding_service
 from services.features.bulk_catch_up import seed
@@ -63,8 +62,9 @@ def running_embedding(registry: ModelRegistry) -> Iterator[EmbeddingClient]:
 
 @contextmanager
 def _serving(parts: Service) -> Iterator[str]:
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [parts.name])
-    server = start_server(ServerOptions(address, workers=4), [parts], health)
+    health = HealthMonitor({}, [parts.name])
+    server = start_server(ServerOptions("127.0.0.1:0", workers=4), [parts], health)
+    address = server.address
     yield address
     health.stop()
     server.stop(2).wait()

@@ -56,6 +56,18 @@ class Service:
     add_to: Callable[[grpc.Server], None]
 
 
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that serves at `address`: the one asked for, with the port that was given where it asked for port 0."""
+
+    server: grpc.Server
+    address: str
+
+    def stop(self, grace_seconds: float) -> threading.Event:
+        """Take no more calls, and give the running ones so long; the event is set when all have ended."""
+        return self.server.stop(grace_seconds)  # type: ignore[no-any-return]
+
+
 def serve(
     options: ServerOptions,
     services: Sequence[Service],
@@ -87,7 +99,7 @@ def serve(
     log.info("stopped")
 
 
-def start_server(options: ServerOptions, services: Sequence[Service], health: HealthMonitor) -> grpc.Server:
+def start_server(options: ServerOptions, services: Sequence[Service], health: HealthMonitor) -> RunningServer:
     """Bind, add services, health and reflection, and start. Raises RuntimeError when the address cannot be bound."""
     server = grpc.server(
         ThreadPoolExecutor(options.workers, thread_name_prefix="grpc"),
@@ -100,13 +112,15 @@ def start_server(options: ServerOptions, services: Sequence[Service], health: He
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     names = [service.name for service in services]
     reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
-    if server.add_insecure_port(options.listen_address) == 0:
+    port = server.add_insecure_port(options.listen_address)
+    if port == 0:
         raise RuntimeError(f"cannot listen on {options.listen_address}: the port is taken or not ours to use")
     health.start()
     server.start()
     tell_serving()
-    log.info("serving", address=options.listen_address, services=names)
-    return server
+    address = f"{options.listen_address.rpartition(':')[0]}:{port}"
+    log.info("serving", address=address, services=names)
+    return RunningServer(server, address)
 
 
 def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:

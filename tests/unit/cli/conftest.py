@@ -9,7 +9,6 @@ import pytest
 
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import FeaturesClient
-from services.cli.local_processes import free_port
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
 from services.features.ledger import Ledger
@@ -29,7 +28,6 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Featur
     apply_definitions(feast, tmp_path / "features")
     store, ledger = OnlineStore(feast), Ledger(tmp_path / "features" / "ledger.db")
     health = HealthMonitor({"online_store": store.answers}, [SERVICE_NAME])
-    address = f"127.0.0.1:{free_port(0)}"
     parts = service(
         ItemFeatures(store, ledger),
         UserFeatures(store, ledger),
@@ -37,7 +35,8 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Featur
         ledger,
         FeaturesMetrics(ledger),
     )
-    server = start_server(ServerOptions(address), [parts], health)
+    server = start_server(ServerOptions("127.0.0.1:0"), [parts], health)
+    address = server.address
     with FeaturesClient(address, timeout_seconds=100) as client:
         yield client
     health.stop()

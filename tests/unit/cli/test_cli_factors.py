@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.cli.local_processes import free_port
 from services.knowledge.assembly import assemble
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import ChatPrompt, PromptStyle
@@ -63,14 +62,18 @@ class Lister:
 @contextmanager
 def serving(folder: Path, text: str) -> Iterator[str]:
     """The address of a knowledge service over a model that writes this text."""
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
+    health = HealthMonitor({}, [SERVICE_NAME])
     settings = KnowledgeSettings(
-        listen_address=address, store_path=folder / "knowledge.db", default_provider="embedded", fallback_provider=""
+        listen_address="127.0.0.1:0",
+        store_path=folder / "knowledge.db",
+        default_provider="embedded",
+        fallback_provider="",
     )
     pool = ProviderPool(["embedded"], lambda _: Lister(text))  # type: ignore[arg-type,return-value]
     parts = assemble(settings, pool, KnowledgeMetrics())
     made = service(parts.generator, parts.elicitor, parts.archive)
-    server = start_server(ServerOptions(address, workers=2), [made], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=2), [made], health)
+    address = server.address
     yield address
     health.stop()
     server.stop(0).wait()

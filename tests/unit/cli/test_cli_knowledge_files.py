@@ -16,7 +16,6 @@ import yaml
 from typer.testing import CliRunner
 
 from services.cli.__main__ import app
-from services.cli.local_processes import free_port
 from services.embedding.servicer import SERVICE_NAME, service
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
@@ -39,9 +38,10 @@ class WordEncoder:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of an embedding service over that encoder."""
-    chosen, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
+    health = HealthMonitor({}, [SERVICE_NAME])
     made = service(WordEncoder(), None)  # type: ignore[arg-type]
-    server = start_server(ServerOptions(chosen, workers=2), [made], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=2), [made], health)
+    chosen = server.address
     yield chosen
     health.stop()
     server.stop(0).wait()

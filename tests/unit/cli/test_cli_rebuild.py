@@ -16,7 +16,6 @@ from loreline.client.catalog import event_document
 from loreline.domain import Interaction, KnowledgeVectors, Stamp
 from services.cli.knowledge.jobs import JobFile, Standing
 from services.cli.knowledge.rebuilding import Pace
-from services.cli.local_processes import free_port
 from services.cli.settings import CliSettings
 from services.cli.topic_reading import read_topic
 from services.embedding.adapter import Adapter
@@ -218,9 +217,10 @@ class SixNumbers:
 @contextmanager
 def embedding(registry: ModelRegistry) -> Iterator[str]:
     """The address of an embedding service over that encoder."""
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
+    health = HealthMonitor({}, [SERVICE_NAME])
     made = service(SixNumbers(), Adapter(registry))  # type: ignore[arg-type]
-    server = start_server(ServerOptions(address, workers=2), [made], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=2), [made], health)
+    address = server.address
     yield address
     health.stop()
     server.stop(0).wait()

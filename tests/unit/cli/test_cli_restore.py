@@ -13,7 +13,6 @@ from kafka import KafkaProducer
 
 from loreline.client import KnowledgeClient, NotFoundError, Record
 from loreline.client.messages import record_bytes
-from services.cli.local_processes import free_port
 from services.knowledge.assembly import assemble
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.providers import ProviderPool, build_provider
@@ -59,13 +58,14 @@ def answer(subject: str, subject_id: str, text: str) -> tuple[str, bytes]:
 @pytest.fixture
 def archive(tmp_path: Path, broker: str, unique_name: str) -> Iterator[Archive]:
     """Fresh topics, and a knowledge service over an empty store."""
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
-    settings = KnowledgeSettings(listen_address=address, store_path=tmp_path / "knowledge.db")
+    health = HealthMonitor({}, [SERVICE_NAME])
+    settings = KnowledgeSettings(listen_address="127.0.0.1:0", store_path=tmp_path / "knowledge.db")
     parts = assemble(
         settings, ProviderPool(["catalogue"], lambda name: build_provider(name, settings)), KnowledgeMetrics()
     )
     made = service(parts.generator, parts.elicitor, parts.archive)
-    server = start_server(ServerOptions(address, workers=2), [made], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=2), [made], health)
+    address = server.address
     loreline = on_topics_of_its_own(tmp_path / "home", broker, unique_name)
     loreline.variables["KNOWLEDGE_ADDRESS"] = address
     loreline("topics", "create", TOPIC_PARTITIONS="3")

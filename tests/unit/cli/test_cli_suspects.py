@@ -13,7 +13,6 @@ import pytest
 
 from loreline.client.knowledge import Suspect
 from loreline.domain import Knowledge, Provenance
-from services.cli.local_processes import free_port
 from services.knowledge.assembly import assemble
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.providers import ProviderPool, build_provider
@@ -32,15 +31,16 @@ SOURCE = Provenance(
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """A service that keeps two suspects, one of them under the name of a lie."""
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
-    settings = KnowledgeSettings(listen_address=address, store_path=tmp_path / "knowledge.db")
+    health = HealthMonitor({}, [SERVICE_NAME])
+    settings = KnowledgeSettings(listen_address="127.0.0.1:0", store_path=tmp_path / "knowledge.db")
     keep(settings.store_path)
     parts = assemble(
         settings, ProviderPool(["catalogue"], lambda name: build_provider(name, settings)), KnowledgeMetrics()
     )
     server = start_server(
-        ServerOptions(address, workers=2), [service(parts.generator, parts.elicitor, parts.archive)], health
+        ServerOptions("127.0.0.1:0", workers=2), [service(parts.generator, parts.elicitor, parts.archive)], health
     )
+    address = server.address
     yield address
     health.stop()
     server.stop(0).wait()

@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 
 from loreline.ranking.v1 import ranking_pb2, ranking_pb2_grpc
-from services.cli.local_processes import free_port
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, Service, start_server
 
@@ -55,13 +54,13 @@ class RankingStub(ranking_pb2_grpc.RankingServiceServicer):
 @contextmanager
 def serve(servicer: RankingStub) -> Iterator[str]:
     """The address of a server with the servicer."""
-    address = f"127.0.0.1:{free_port(0)}"
 
     def add(server: grpc.Server) -> None:
         ranking_pb2_grpc.add_RankingServiceServicer_to_server(servicer, server)
 
     health = HealthMonitor({}, [NAME], 60)
-    server = start_server(ServerOptions(address, workers=8), [Service(NAME, add)], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=8), [Service(NAME, add)], health)
+    address = server.address
     try:
         yield address
     finally:

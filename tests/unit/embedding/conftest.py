@@ -9,7 +9,6 @@ import pytest
 
 from loreline.client import EmbeddingClient
 from loreline.embedding.v1 import embedding_pb2_grpc
-from services.cli.local_processes import free_port
 from services.embedding.adapter import Adapter
 from services.embedding.encoder import Encoder
 from services.embedding.encoder_export import exported_encoder
@@ -38,14 +37,14 @@ def registry(tmp_path: Path) -> ModelRegistry:
 @pytest.fixture
 def client(encoder: Encoder, registry: ModelRegistry) -> Iterator[EmbeddingClient]:
     """A client of a running service."""
-    address = f"127.0.0.1:{free_port(0)}"
     servicer = EmbeddingServicer(encoder, Adapter(registry))
 
     def add(server: object) -> None:
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
 
     health = HealthMonitor({}, [SERVICE_NAME])
-    server = start_server(ServerOptions(address, workers=4), [Service(SERVICE_NAME, add)], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=4), [Service(SERVICE_NAME, add)], health)
+    address = server.address
     with EmbeddingClient(address, timeout_seconds=60) as embedding:
         yield embedding
     health.stop()

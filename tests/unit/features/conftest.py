@@ -89,10 +89,10 @@ def _serve(directory: Path, online_store: str) -> Iterator[Features]:
     store, ledger = OnlineStore(feast), Ledger(directory / "ledger.db")
     seed(ledger, directory)
     health = HealthMonitor({"online_store": store.answers}, [SERVICE_NAME])
-    address = f"127.0.0.1:{free_port(0)}"
     items, users, metrics = ItemFeatures(store, ledger), UserFeatures(store, ledger), FeaturesMetrics(ledger)
     parts = service(items, users, Descriptions(store, ledger), ledger, metrics)
-    server = start_server(ServerOptions(address), [parts], health)
+    server = start_server(ServerOptions("127.0.0.1:0"), [parts], health)
+    address = server.address
     client = FeaturesClient(address, timeout_seconds=100)
     try:
         yield Features(client, address, directory, online_store, metrics.registry)

@@ -12,7 +12,6 @@ import pytest
 from knowledge_parts import settings
 
 from loreline.client import KnowledgeClient
-from services.cli.local_processes import free_port
 from services.knowledge.assembly import assemble
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.providers import PROVIDERS, ProviderPool, build_provider
@@ -44,9 +43,10 @@ def _serve(path: Path, values: dict[str, Any]) -> Iterator[KnowledgeClient]:
     parts = assemble(
         chosen, ProviderPool(list(PROVIDERS), partial(build_provider, settings=chosen)), KnowledgeMetrics()
     )
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [SERVICE_NAME])
+    health = HealthMonitor({}, [SERVICE_NAME])
     made = service(parts.generator, parts.elicitor, parts.archive)
-    server = start_server(ServerOptions(address, workers=4), [made], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=4), [made], health)
+    address = server.address
     with KnowledgeClient(address, timeout_seconds=120) as client:
         yield client
     health.stop()

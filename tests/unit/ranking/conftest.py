@@ -86,9 +86,9 @@ def with_index() -> bool:
 @pytest.fixture
 def embedding_client(registry: ModelRegistry) -> Iterator[EmbeddingClient]:
     """The embedding service's adapter; ranking asks it for nothing else, so there is no encoder."""
-    address = f"127.0.0.1:{free_port(0)}"
     parts = embedding_service(cast("Encoder", None), Adapter(registry))
-    server = start_server(ServerOptions(address, workers=2), [parts], HealthMonitor({}, []))
+    server = start_server(ServerOptions("127.0.0.1:0", workers=2), [parts], HealthMonitor({}, []))
+    address = server.address
     with EmbeddingClient(address, timeout_seconds=100) as client:
         yield client
     server.stop(0).wait()
@@ -133,7 +133,6 @@ def unpromoted(
     shadow.start(Ranker(reads, active).rank)
     feed.start()
     active.start()
-    address = f"127.0.0.1:{free_port(0)}"
     pool = ThreadPoolExecutor(8)
     streams = RequestStreams(pool)
 
@@ -147,7 +146,8 @@ def unpromoted(
         recommender = Recommender(reads, active, ranker, index, index_feed.caught_up, cache.interner, candidates=20)
     explainer = Explainer(reads, active, features_client, embedding_client)
     logic = Logic(ranker, streams, explainer, recommender, admission)
-    server = start_server(ServerOptions(address, workers=16, admission=admission), [service(logic)], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=16, admission=admission), [service(logic)], health)
+    address = server.address
     with RankingClient(address, timeout_seconds=100) as client:
         yield Ranking(client, cache, feed, active, ranker, streams, metrics.registry, address)
     shadow.stop()

@@ -14,7 +14,6 @@ from grpc_status import rpc_status
 
 from loreline.client import is_serving
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
-from services.cli.local_processes import free_port
 from services.runtime.admission import Admission
 from services.runtime.admission_interceptor import waited_seconds
 from services.runtime.errors import CallerGone, DeadlineExceeded, Overloaded
@@ -160,10 +159,11 @@ class Slow(knowledge_pb2_grpc.KnowledgeServiceServicer):
 def test_a_server_refuses_with_retry_info_and_still_tells_its_health() -> None:
     """RESOURCE_EXHAUSTED before any work; a call that waits is answered later."""
     name, slow = "loreline.knowledge.v1.KnowledgeService", Slow()
-    address, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [name])
-    options = ServerOptions(address, workers=8, admission=Admission(1, 0.2))
+    health = HealthMonitor({}, [name])
+    options = ServerOptions("127.0.0.1:0", workers=8, admission=Admission(1, 0.2))
     add = knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server
     server = start_server(options, [Service(name, lambda server: add(slow, server))], health)
+    address = server.address
     with grpc.insecure_channel(address) as channel:
         stub = knowledge_pb2_grpc.KnowledgeServiceStub(channel)
         request = knowledge_pb2.GetItemKnowledgeRequest()

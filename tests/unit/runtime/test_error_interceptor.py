@@ -21,7 +21,6 @@ from loreline.client import (
     ServiceUnavailableError,
 )
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
-from services.cli.local_processes import free_port
 from services.runtime.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
@@ -73,12 +72,13 @@ def servicer() -> FailingServicer:
 @pytest.fixture(scope="module")
 def address(servicer: FailingServicer) -> Iterator[str]:
     """A server whose methods fail."""
-    listen, health = f"127.0.0.1:{free_port(0)}", HealthMonitor({}, [NAME])
+    health = HealthMonitor({}, [NAME])
 
     def add(server: grpc.Server) -> None:
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(servicer, server)
 
-    server = start_server(ServerOptions(listen, workers=2), [Service(NAME, add)], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=2), [Service(NAME, add)], health)
+    listen = server.address
     yield listen
     health.stop()
     server.stop(0).wait()

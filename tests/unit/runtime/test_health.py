@@ -47,8 +47,8 @@ def health(dependencies: Dependencies) -> HealthMonitor:
 
 @pytest.fixture
 def address(health: HealthMonitor) -> Iterator[str]:
-    listen = f"127.0.0.1:{free_port(0)}"
-    server = start_server(ServerOptions(listen, workers=8), [Service(NAME, lambda server: None)], health)
+    server = start_server(ServerOptions("127.0.0.1:0", workers=8), [Service(NAME, lambda server: None)], health)
+    listen = server.address
     yield listen
     health.stop()
     server.stop(0).wait()
