@@ -1,4 +1,4 @@
-"""The demo from beginning to end, as its user runs it."""
+"""The quick demo from beginning to end, as its user runs it: the whole one does the same with more films."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def demo(home: Path) -> str:
-    """What a demo with 8 new films printed."""
-    done = loreline(home, "demo", "--items", "8")
+    """What a quick demo printed."""
+    done = loreline(home, "demo", "--quick")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -47,7 +47,8 @@ def demo(home: Path) -> str:
 def test_every_step_is_shown_with_its_result(demo: str) -> None:
     """From the download to the commands to try next."""
     for words in (
-        "99,", "AUC", "LogLoss", "GAUC", "is active", "8 of 8 enriched", "best 10 of 200", "grpcurl", "loreline down"
+        "films, 150 viewers", "AUC", "LogLoss", "GAUC", "is noise", "is active", "4 of 4 enriched", "best 10 of 200",
+        "grpcurl", "loreline down"
     ):  # fmt: skip
         assert words in demo, words
 

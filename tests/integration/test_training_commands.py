@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from services.cli.settings import CliSettings
+from services.cli.startup import start_processes
 from services.ctr.rerankers import RERANKERS
 from services.model_registry import ModelRegistry
 from services.trainer.training.config import FOLDER as CONFIGS
@@ -16,7 +18,7 @@ from tests.unit.cli.command import Command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 BACKBONES = ("din", "dien", "dcn", "dcnv2", "deepfm", "xdeepfm", "autoint", "fibinet", "fignn")
-SHORT = {"epochs": 2, "batch_size": 256}
+SHORT = {"epochs": 5, "batch_size": 64, "patience": 5}
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +28,14 @@ def loreline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     140 viewers and the 300 films they rated most: 9,000 ratings are enough to find more than chance in.
     """
     command = Command(tmp_path_factory.mktemp("training"), {})
-    run(command, "data", "load", "movielens-100k", "--option", "users=140", "--option", "items=340")
-    run(command, "knowledge", "build")
-    yield command
-    run(command, "down")
+    settings = CliSettings(home=command.home, preferred_ports=False)
+    processes = start_processes(settings, ["knowledge", "embedding"], show=False)
+    try:
+        run(command, "data", "load", "movielens-100k", "--option", "users=140", "--option", "items=340")
+        run(command, "knowledge", "build")
+        yield command
+    finally:
+        list(processes.stop())
 
 
 def run(command: Command, *arguments: str) -> Any:
@@ -48,7 +54,7 @@ def short(loreline: Command, name: str, **changes: object) -> str:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_backbone_is_trained_compared_and_registered(loreline: Command, backbone: str) -> None:
-    """Two epochs find more than chance, with knowledge and without, and both halves stand in the registry."""
+    """A short run finds more than chance, with knowledge and without, and both halves stand in the registry."""
     report = run(loreline, "train", "--config", short(loreline, backbone, **SHORT))
     assert min(report["knowledge_off"]["auc"], report["knowledge_on"]["auc"]) > 0.6
     manifest = ModelRegistry(loreline.home / "models").manifest(report["version"])
@@ -76,8 +82,8 @@ def test_an_evaluation_tells_what_collective_knowledge_saved(loreline: Command) 
 
 
 def test_the_rerankers_are_compared_over_seeds_and_plotted(loreline: Command) -> None:
-    """One epoch each: a comparison for every one, the JSON file and both pictures."""
-    configs = [part for name in RERANKERS for part in ("--config", short(loreline, name, epochs=1))]
+    """A short run each: a comparison for every one, the JSON file and both pictures."""
+    configs = [part for name in RERANKERS for part in ("--config", short(loreline, name, epochs=5, batch_size=64))]
     comparisons = run(loreline, "evaluate", *configs, "--seeds", "2", "--output", str(loreline.home / "found"))
     assert [comparison["label"] for comparison in comparisons] == list(RERANKERS)
     assert all(comparison["on"]["map@5"] > 0.3 for comparison in comparisons)

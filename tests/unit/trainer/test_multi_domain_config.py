@@ -75,7 +75,9 @@ def test_a_value_out_of_bounds_is_named(tmp_path: Path, name: str, value: str, w
 
 def test_a_config_that_is_not_there_is_answered_with_those_that_are() -> None:
     """Of one domain and of several."""
-    with pytest.raises(InvalidConfig, match=r"no training config 'unicrt': .*mmoe.*unictr, unictr-student"):
+    with pytest.raises(
+        InvalidConfig, match=r"no training config 'unicrt'; did you mean 'unictr'\?: .*mmoe.*unictr, unictr-student"
+    ):
         read_any_config("unicrt")
 
 
