@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loreline.client import StoredSubject, UserDescription
-from loreline.client.messages import knowledge_of_bytes, vector_of
+from loreline.client.messages import item_message, knowledge_of_bytes, vector_of
 from loreline.domain import HistoryEntry, Item, Knowledge, Stamp, UserHistory, moment_of
 from services.features.ledger import Kind, Ledger
 from services.features.ledger_rows import new_user
@@ -21,6 +22,7 @@ from services.features.ordering import ItemState, UserState
 from services.runtime.errors import NotFound
 
 PAGE = 500
+MOST_ENTRY_BYTES = 8 * 1024 * 1024  # of the items in one user's history: the whole must fit into a message
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,13 @@ class Descriptions:
     def _entries(self, state: UserState, most: int) -> list[HistoryEntry]:
         item_ids, ratings = state.packed.item_ids[-most:], state.packed.ratings[-most:]
         items = self._living_items(list(dict.fromkeys(item_ids)))
-        return [
+        entries = [
             HistoryEntry(items[item_id], rating or None)
             for item_id, rating in zip(item_ids, ratings, strict=True)
             if item_id in items
         ]
+        sizes = itertools.accumulate(item_message(entry.item).ByteSize() for entry in reversed(entries))
+        return entries[len(entries) - sum(size <= MOST_ENTRY_BYTES for size in sizes) :]
 
     def _living_items(self, item_ids: Sequence[str]) -> dict[str, Item]:
         states = self._ledger.items(item_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.runtime.logs import LogLevel
@@ -26,11 +27,11 @@ class FeaturesSettings(BaseSettings):
     """Where online features are kept."""
     metrics_address: str = ""
     """host:port on which metrics are served to Prometheus; empty: they are not."""
-    workers: int = 32
+    workers: PositiveInt = 32
     """Threads that serve calls. Each watcher holds one for as long as it watches."""
-    max_concurrent_calls: int = 128
+    max_concurrent_calls: PositiveInt = 128
     """Calls taken at once; more end with RESOURCE_EXHAUSTED."""
-    drain_seconds: float = 5.0
+    drain_seconds: NonNegativeFloat = 5.0
     """How long running calls may go on after SIGTERM."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""

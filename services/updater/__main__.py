@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +33,10 @@ HOUR = 3600.0
 
 
 def main() -> None:
-    """Read settings, connect, consume in four threads, serve health and metrics, drain on SIGTERM."""
+    """Read settings, connect, consume in four threads, serve health and metrics, drain on SIGTERM.
+
+    Ends with code 1 when one of the threads died.
+    """
     settings = read_settings(UpdaterSettings)
     configure_logs("updater", settings.log_level)
     metrics = UpdaterMetrics()
@@ -62,6 +66,8 @@ def main() -> None:
             part.close()
 
     serve(ServerOptions(settings.listen_address), [], _checks(settings, members), close)
+    if any(member.failed.is_set() for member in members):
+        sys.exit(1)
 
 
 def _start(settings: UpdaterSettings, connections: Connections, stopping: threading.Event) -> list[Member]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,10 +19,10 @@ from services.updater.events import Event, PoisonEvent
 from services.updater.gate import backoff_seconds
 from services.updater.metrics import UpdaterMetrics
 from services.updater.offsets import Offsets
+from services.updater.record_reader import Batch, Decode, RecordReader
 from services.updater.stages import Poisons, Stage
 
 log = structlog.get_logger(__name__)
-Decode = Callable[[ConsumerRecord], Event]
 RETRIED_FOREVER = (ServiceUnavailableError, KafkaError)  # tried again without end: nothing is wrong with the records
 
 
@@ -47,15 +47,17 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     pauses: int = field(default=0, init=False)  # since a batch went through
     consumer: KafkaConsumer = field(init=False)
     stopping: threading.Event = field(init=False)
+    _reader: RecordReader = field(init=False)
     _offsets: Offsets = field(default_factory=Offsets, init=False)
     _joined: threading.Event = field(default_factory=threading.Event, init=False)
 
     def run(self, consumer: KafkaConsumer, stopping: threading.Event) -> None:
         """Work until `stopping` is set, then leave the group. Subscribe the consumer with this as its listener."""
         self.consumer, self.stopping = consumer, stopping
+        self._reader = RecordReader(consumer, self.decode, self.stage.name, self.metrics, self.backoff, stopping)
         while not stopping.is_set():
-            if records := self._gather():
-                self._work_off(records)
+            if batch := self._gather():
+                self._work_off(batch)
             self._offsets.commit(consumer, self.stage.name)
             self.metrics.follow(self.stage.name, consumer)
         consumer.close(autocommit=False)
@@ -77,21 +79,18 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Called by the consumer."""
         self._offsets.forget(lost)
 
-    def _gather(self) -> list[ConsumerRecord]:
-        records = self._poll(0.2, self.batch_records)
+    def _gather(self) -> Batch:
+        batch = self._reader.read(0.2, self.batch_records)
         end = time.monotonic() + self.linger_seconds
-        while records and len(records) < self.batch_records and (left := end - time.monotonic()) > 0:
-            records += self._poll(left, self.batch_records - len(records))
-        return records
+        while batch and len(batch) < self.batch_records and (left := end - time.monotonic()) > 0:
+            batch.add(self._reader.read(left, self.batch_records - len(batch)))
+        return batch
 
-    def _poll(self, seconds: float, most: int) -> list[ConsumerRecord]:
-        polled = self.consumer.poll(timeout_ms=max(1, int(seconds * 1000)), max_records=most)
-        return [record for partition in polled.values() for record in partition]
-
-    def _work_off(self, records: Sequence[ConsumerRecord]) -> None:
+    def _work_off(self, batch: Batch) -> None:
+        records = batch.records
         try:
             with self.metrics.batch(self.stage.name, len(records)):
-                self._handle(records)
+                self._handle(batch)
         except Exception as error:
             self._try_again_later(records, error)
         else:
@@ -101,20 +100,21 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._offsets.start(TopicPartition(record.topic, record.partition), record.offset)
                 self._offsets.finish(TopicPartition(record.topic, record.partition), record.offset)
 
-    def _handle(self, records: Sequence[ConsumerRecord]) -> None:
-        good, undecodable = self._decode_all(records)
+    def _handle(self, batch: Batch) -> None:
+        events = [event for _, event in batch.events]
         try:
-            poisons = self.stage.handle([event for _, event in good])
+            poisons = self.stage.handle(events)
         except RETRIED_FOREVER:
             raise
         except Exception as error:
             if self.failures + 1 < self.max_attempts:
                 raise
             log.warning("handling records one by one", stage=self.stage.name, error=repr(error))
-            poisons = self._handle_singly([event for _, event in good])
-        self.metrics.waited(self.stage.name, [record for n, (record, _) in enumerate(good) if n not in poisons])
-        self._bury(undecodable)
-        self._bury([(good[position][0], poison) for position, poison in poisons.items()])
+            poisons = self._handle_singly(events)
+        handled = [record for position, (record, _) in enumerate(batch.events) if position not in poisons]
+        self.metrics.waited(self.stage.name, handled)
+        self._bury(batch.poisons)
+        self._bury([(batch.events[position][0], poison) for position, poison in poisons.items()])
 
     def _handle_singly(self, events: Sequence[Event]) -> Poisons:
         poisons: Poisons = {}
@@ -128,18 +128,6 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             if poison:
                 poisons[position] = poison
         return poisons
-
-    def _decode_all(
-        self, records: Sequence[ConsumerRecord]
-    ) -> tuple[list[tuple[ConsumerRecord, Event]], list[tuple[ConsumerRecord, PoisonEvent]]]:
-        good: list[tuple[ConsumerRecord, Event]] = []
-        undecodable: list[tuple[ConsumerRecord, PoisonEvent]] = []
-        for record in records:
-            try:
-                good.append((record, self.decode(record)))
-            except PoisonEvent as poison:
-                undecodable.append((record, poison))
-        return good, undecodable
 
     def _bury(self, letters: Sequence[tuple[ConsumerRecord, PoisonEvent]]) -> None:
         for record, poison in letters:

@@ -98,7 +98,11 @@ Event = ItemEvent | UserEvent
 
 
 def decode(
-    key: bytes | None, value: bytes | None, headers: Mapping[str, bytes], max_bytes: int, stream: Stream = "items"
+    key: bytes | None,
+    value: bytes | None,
+    headers: Mapping[str, bytes | None],
+    max_bytes: int,
+    stream: Stream = "items",
 ) -> Event:
     """The event that a record holds: an ItemEvent of the items topic, a UserEvent of the interactions topic.
 
@@ -108,7 +112,7 @@ def decode(
         raise PoisonEvent("EMPTY", "value: must hold a loreline.catalog.v1.CatalogEvent")
     if len(value) > max_bytes:
         raise PoisonEvent("OVERSIZE", f"value: must have at most {max_bytes} bytes, has {len(value)}")
-    message = _parse(value, headers.get(CONTENT_TYPE_HEADER, PROTOBUF.encode()))
+    message = _parse(value, headers.get(CONTENT_TYPE_HEADER) or PROTOBUF.encode())  # null: not said
     kind = message.WhichOneof("event")
     if kind not in _KINDS[stream]:
         raise PoisonEvent("INVALID", f"event: must be {' or '.join(_KINDS[stream])}, is {kind or 'not set'}")

@@ -27,6 +27,7 @@ from services.updater.leading_group import LeadingGroup
 from services.updater.metrics import UpdaterMetrics
 from services.updater.offsets import Offsets
 from services.updater.outcomes import EnrichmentOutcome, Later
+from services.updater.record_reader import Batch, Decode, RecordReader
 from services.updater.work_queue import Priority, Work, WorkQueue
 
 WAKE_SECONDS = 0.2
@@ -66,11 +67,12 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """Feeds an enrichment from a topic, at least once; where a group is leading, it reads no further than that one."""
 
     _consumer: KafkaConsumer
+    _reader: RecordReader
 
     def __init__(
         self,
         enrichment: Enrichment,
-        decode: Callable[[ConsumerRecord], Event],
+        decode: Decode,
         priorities: Callable[[Sequence[Event]], Sequence[Priority]],
         dead_letters: DeadLetterSink,
         metrics: UpdaterMetrics,
@@ -94,6 +96,7 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         Subscribe the consumer with this as its listener.
         """
         self._consumer = consumer
+        self._reader = RecordReader(consumer, self._decode, self._stage, self._metrics, self._pace.backoff, stopping)
         workers = [
             threading.Thread(target=self._work, name=f"{self._stage}-{n}", daemon=True)
             for n in range(self._pace.workers)
@@ -102,6 +105,8 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             worker.start()
         try:
             while not stopping.is_set():
+                if not all(worker.is_alive() for worker in workers):
+                    raise RuntimeError(f"a worker of the stage {self._stage} has died")
                 self._read_ahead()
                 self._offsets.commit(self._consumer, self._stage)
                 self._metrics.follow(self._stage, self._consumer, len(self._offsets))
@@ -137,8 +142,7 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         room = self._queue.room
         self._pause_all_of(self._consumer.assignment() if room == 0 else self._reached())
         most = min(max(1, room), MOST_RECORDS)
-        polled = self._consumer.poll(timeout_ms=int(WAKE_SECONDS * 1000), max_records=most)
-        self._take_in([record for records in polled.values() for record in records])
+        self._take_in(self._reader.read(WAKE_SECONDS, most))
 
     def _reached(self) -> set[TopicPartition]:
         return self._leading.reached_by(self._consumer) if self._leading else set()
@@ -148,21 +152,15 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.pause(*(partitions - paused))
         self._consumer.resume(*(paused - partitions))
 
-    def _take_in(self, records: Sequence[ConsumerRecord]) -> None:
-        events: list[tuple[Event, ConsumerRecord]] = []
-        for record in records:
+    def _take_in(self, batch: Batch) -> None:
+        for record in batch.records:
             self._offsets.start(_partition(record), record.offset)
-            try:
-                events.append((self._decode(record), record))
-            except PoisonEvent:
-                self._finish(record)  # the topic's other stage puts it into the dead letters
-        self._enqueue(events)
-
-    def _enqueue(self, events: Sequence[tuple[Event, ConsumerRecord]]) -> None:
-        if not events:
+        for record, _ in batch.poisons:
+            self._finish(record)  # the topic's other stage puts it into the dead letters
+        if not batch.events:
             return
-        priorities = self._priorities([event for event, _ in events])
-        works = [Work(event, record, rank) for (event, record), rank in zip(events, priorities, strict=True)]
+        priorities = self._priorities([event for _, event in batch.events])
+        works = [Work(event, record, rank) for (record, event), rank in zip(batch.events, priorities, strict=True)]
         self._finish_all(self._queue.put(works))
 
     def _work(self) -> None:

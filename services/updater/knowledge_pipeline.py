@@ -57,7 +57,8 @@ class KnowledgePipeline(Generic[S]):
         except InvalidArgumentError as error:
             if len(questions) == 1:
                 return {questions[0].subject_id: PoisonEvent("INVALID", error.message)}
-            return {name: o for question in questions for name, o in self.enrich(scenario, [question]).items()}
+            half = len(questions) // 2  # one of them is refused, or they are too many for one message
+            return self.enrich(scenario, questions[:half]) | self.enrich(scenario, questions[half:])
 
     def _enrich(self, scenario: str, questions: Sequence[Question[S]]) -> dict[str, EnrichmentOutcome]:
         answers = {a.subject_id: a for a in self.ask(scenario, [question.subject for question in questions])}

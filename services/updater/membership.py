@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -35,10 +39,11 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True)
 class Member:
-    """A stage's thread, and its consumer."""
+    """A stage's thread, its consumer, and whether the thread died: then the process has been told to end."""
 
     thread: threading.Thread
     consumer: Consumer
+    failed: threading.Event
 
     @property
     def consuming(self) -> bool:
@@ -49,16 +54,25 @@ class Member:
 def start_member(
     stage: str, topic: str, consumer: Consumer, settings: UpdaterSettings, stopping: threading.Event
 ) -> Member:
-    """Start a stage's thread, a member of the group PREFIX-STAGE on a topic."""
-    arguments = (stage, topic, consumer, settings, stopping)
-    thread = threading.Thread(target=_consume, args=arguments, name=stage, daemon=True)
+    """Start a stage's thread, a member of the group PREFIX-STAGE on a topic. If it dies, the process ends."""
+    failed, consume = threading.Event(), partial(_consume, stage, topic, consumer, settings, stopping)
+    thread = threading.Thread(target=_work, args=(consume, stage, failed), name=stage, daemon=True)
     thread.start()
-    return Member(thread, consumer)
+    return Member(thread, consumer, failed)
 
 
 def backoff(settings: UpdaterSettings) -> wait_random_exponential:
     """The pauses between tries while something is away."""
     return wait_random_exponential(settings.retry_backoff_seconds, settings.max_retry_backoff_seconds)
+
+
+def _work(consume: Callable[[], None], stage: str, failed: threading.Event) -> None:
+    try:
+        consume()
+    except Exception:
+        log.critical("the stage's thread died: the process ends", stage=stage, exc_info=True)
+        failed.set()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _consume(stage: str, topic: str, consumer: Consumer, settings: UpdaterSettings, stopping: threading.Event) -> None:

@@ -44,21 +44,21 @@ class UpdaterSettings(BaseSettings):
     """Partitions of topics created at start; of the items topic: the most updaters that can share its work."""
     interactions_partitions: PositiveInt = 4
     """The same of the interactions topic."""
-    topic_replication: int = BROKERS_DEFAULT
+    topic_replication: Annotated[int, Field(ge=-1)] = BROKERS_DEFAULT
     """Replicas of topics created at start; -1 leaves it to the broker."""
     knowledge_provider: str = ""
     """Provider to ask for knowledge; empty means the knowledge service's default."""
-    content_batch_records: int = 200
+    content_batch_records: Annotated[int, Field(ge=1, le=1000)] = 200
     """Most records handled together by the content stage, 1 to 1000."""
-    content_linger_seconds: float = 0.05
+    content_linger_seconds: NonNegativeFloat = 0.05
     """How long the content stage waits for a batch to fill after its first record came."""
-    knowledge_batch_records: int = 8
+    knowledge_batch_records: Annotated[int, Field(ge=1, le=256)] = 8
     """Most records handled together by the knowledge stage, 1 to 256: one language model batch."""
-    knowledge_workers: int = 2
+    knowledge_workers: PositiveInt = 2
     """Batches that the knowledge stage has under way at the same time."""
-    knowledge_queue_records: int = 10_000
+    knowledge_queue_records: PositiveInt = 10_000
     """Most items that wait for knowledge in memory, the most wanted first; more wait in the log."""
-    budget_pause_seconds: float = 30.0
+    budget_pause_seconds: PositiveFloat = 30.0
     """How long a scenario's items or users wait before they are asked about again after its budget was spent."""
     popularity_items: PositiveInt = 100_000
     """Most items whose interactions are counted, to know which are the most wanted."""
@@ -86,18 +86,18 @@ class UpdaterSettings(BaseSettings):
     """Most users asked about in an hour by this process; more wait. Unset sets no limit."""
     metrics_address: str = ""
     """host:port on which metrics are served to Prometheus; empty: they are not."""
-    max_value_bytes: int = 1_048_576
+    max_value_bytes: PositiveInt = 1_048_576
     """Larger record values go to the dead letters unread, in bytes."""
-    max_attempts: int = 20
+    max_attempts: PositiveInt = 20
     """Tries of a batch that fails for another reason than an unreachable dependency, before dead letters."""
-    session_timeout_seconds: float = 10.0
+    session_timeout_seconds: PositiveFloat = 10.0
     """A member silent for so long loses its partitions."""
-    retry_backoff_seconds: float = 0.2
+    retry_backoff_seconds: PositiveFloat = 0.2
     """First pause after a dependency failed; doubles up to max_retry_backoff_seconds, with jitter."""
-    max_retry_backoff_seconds: float = 10.0
+    max_retry_backoff_seconds: PositiveFloat = 10.0
     """Longest pause between two tries."""
-    knowledge_timeout_seconds: float = 240.0
-    """Deadline of one knowledge batch; stays under Kafka's max.poll.interval of 300 s."""
+    knowledge_timeout_seconds: PositiveFloat = 240.0
+    """Deadline of one knowledge batch."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
 

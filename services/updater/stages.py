@@ -89,10 +89,13 @@ class InteractionsStage:
 
 
 def _isolating(store: Callable[[Mapping[int, E]], Poisons], events: Mapping[int, E]) -> Poisons:
-    """Store the events, by position, together; when a service refuses one of them, each by itself."""
+    """Store the events, by position, together; by halves where a service refuses one of them, or all as too many."""
     try:
         return store(events) if events else {}
     except InvalidArgumentError as error:
         if len(events) == 1:
             return dict.fromkeys(events, PoisonEvent("INVALID", error.message))
-        return dict(item for one in events.items() for item in _isolating(store, dict([one])).items())
+        places = list(events)
+        halves = (places[: len(places) // 2], places[len(places) // 2 :])
+        first, second = (_isolating(store, {place: events[place] for place in half}) for half in halves)
+        return first | second

@@ -114,7 +114,9 @@ def why_unsendable(letter: DeadLetter) -> str:
     """Why a letter cannot be sent again; empty when it can."""
     if not letter.note("topic"):
         return "its header dead-letter-topic is missing: nobody knows where it came from"
-    if letter.key is None and letter.value is None:
+    if letter.note("cut"):
+        return "its value was too large for the topic and is cut: send the record of dead-letter-topic again"
+    if letter.key is None and not letter.value:
         return "it has neither key nor value"
     return ""
 

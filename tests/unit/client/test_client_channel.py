@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from loreline.client import KnowledgeClient, ServiceUnavailableError
+from loreline.client import InvalidArgumentError, KnowledgeClient, ServiceUnavailableError
 from loreline.client.channel import SERVICE_CONFIG
 from loreline.domain import Item
 from loreline.embedding.v1 import embedding_pb2
@@ -92,6 +92,17 @@ def test_a_service_that_is_not_there_is_unavailable() -> None:
     address = f"127.0.0.1:{free_port(0)}"
     with KnowledgeClient(address, timeout_seconds=100) as client, pytest.raises(ServiceUnavailableError):
         client.item_knowledge("1")
+
+
+def test_a_request_that_no_service_takes_is_refused_before_it_is_sent() -> None:
+    """GRPC would say that the service is overloaded, and who believes it tries for ever."""
+    large = Item("1", "movies", "Film", {f"plot-{n}": "x" * 8000 for n in range(64)})
+    with (
+        KnowledgeClient("127.0.0.1:1") as client,
+        pytest.raises(InvalidArgumentError, match="at most 16,777,216") as error,
+    ):
+        list(client.generate_for_items("movies", [large] * 40))
+    assert [field for field, _ in error.value.violations] == ["request"]
 
 
 def test_a_service_that_comes_back_is_found_again(serve: Serve) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from feature_repo.store import apply_definitions, materialise, open_store, source_path
 from loreline.client import InvalidArgumentError, NotFoundError
+from loreline.domain import Item
 from tests.unit.features.conftest import Features, Start
 from tests.unit.features.feature_samples import NOON, film, stamp, vectors, watched
 
@@ -41,6 +42,16 @@ class TestDescribeUser:
         features.client.append_interactions([watched(f"e{n}", n, item_id) for n, item_id in enumerate("abc")])
         entries = features.client.describe_user("u1", most_entries=2).user.entries
         assert [entry.item.item_id for entry in entries] == ["b", "c"]
+
+    def test_a_history_of_large_items_is_cut_to_what_a_message_takes(self, features: Features) -> None:
+        """The newest are returned: 40 items of half a megabyte each are within the limits, and 20 MB."""
+        plots = {f"plot-{n}": "x" * 8000 for n in range(63)}
+        for n in range(40):
+            item = Item(f"large-{n}", "movies", "Film", plots)
+            features.client.put_contents([(stamp(f"content-{n}"), item)])
+        features.client.append_interactions([watched(f"e{n}", n, f"large-{n}") for n in range(40)])
+        entries = features.client.describe_user("u1").user.entries
+        assert [entry.item.item_id for entry in entries] == [f"large-{n}" for n in range(24, 40)]
 
     def test_interactions_after_the_answered_event_are_counted(self, features: Features) -> None:
         """All of them while there is no knowledge."""

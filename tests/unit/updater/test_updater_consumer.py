@@ -12,6 +12,7 @@ import pytest
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.record.default_records import DefaultRecordBatchBuilder
 from tenacity import wait_random_exponential
 
 from loreline.client import ServiceUnavailableError
@@ -55,9 +56,15 @@ class Line:
         return f"{self.name}-dead"
 
     def publish(self, *records: tuple[bytes, bytes]) -> None:
-        producer = KafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all")
+        producer = KafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all", max_request_size=10_000_000)
         for sent in [producer.send(self.name, key=key, value=value) for key, value in records]:
             sent.get(timeout=100)
+        producer.close()
+
+    def publish_with(self, headers: list[tuple[str, bytes]], *records: tuple[bytes, bytes]) -> None:
+        producer = KafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all")
+        for key, value in records:
+            producer.send(self.name, key=key, value=value, headers=headers).get(timeout=100)
         producer.close()
 
     def publish_items(self, *item_ids: str) -> None:
@@ -230,6 +237,71 @@ def test_what_cannot_be_decoded_becomes_a_dead_letter_with_its_bytes_and_reason(
     assert headers["dead-letter-reason"] == b"UNPARSABLE"
     assert headers["dead-letter-topic"] == line.name.encode()
     assert b"CatalogEvent" in headers["dead-letter-detail"]
+
+
+class BadName(str):
+    """A header name as other clients may write it: bytes that are not UTF-8."""
+
+    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        return b"\xff\xfe"
+
+
+def test_a_header_without_a_value_says_nothing(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other clients than this one write such; a record with one is handled, or dead-lettered, like any other."""
+    append = DefaultRecordBatchBuilder.append
+
+    def with_null(self: object, *arguments: object) -> object:
+        *others, headers = arguments
+        return append(self, *others, [(name, None if value == b"null" else value) for name, value in headers])
+
+    monkeypatch.setattr(DefaultRecordBatchBuilder, "append", with_null)
+    good, bad = item_upserted(Item("good", "movies", "Film")), item_upserted(Item("", "movies", "Film"))
+    stage = RecordingStage()
+    with line.consuming(stage):
+        line.publish_with([("content-type", b"null")], (good.key, good.value), (b"bad", bad.value))
+        [letter] = line.dead_letters(1)
+        wait_for(lambda: stage.handled == ["good"])
+    assert dict(letter.headers)["content-type"] == b""
+
+
+def test_a_record_that_kafkas_client_cannot_read_is_passed_and_told(line: Line) -> None:
+    """Its place is all that is known; what stands before and behind it, in both partitions, is handled once."""
+    stage, before, behind = RecordingStage(), [f"a{n}" for n in range(8)], [f"z{n}" for n in range(8)]
+    line.publish_items(*before)
+    line.publish_with([(BadName("name"), b"")], (b"key", b"value"))
+    line.publish_items(*behind)
+    with line.consuming(stage):
+        [letter] = line.dead_letters(1)
+        wait_for(lambda: len(stage.handled) >= 16)
+    assert sorted(stage.handled) == [*before, *behind]
+    assert (letter.key, letter.value, dict(letter.headers)["dead-letter-reason"]) == (None, b"", b"UNREADABLE")
+    again = RecordingStage()
+    with line.consuming(again):
+        line.publish_items("new")
+        wait_for(lambda: again.handled == ["new"])
+
+
+def test_a_record_with_neither_key_nor_value_is_a_dead_letter(line: Line) -> None:
+    """Kafka's client cannot write one; it is told all the same."""
+    record = ConsumerRecord(**dict.fromkeys(ConsumerRecord._fields) | {"topic": line.name, "offset": 7, "headers": []})
+    producer = AcknowledgedProducer(line.bootstrap_servers)
+    DeadLetterTopic(producer, line.dead_letter_topic).put(record, PoisonEvent("EMPTY", "no value"), "content", 1)
+    producer.close()
+    [letter] = line.dead_letters(1)
+    assert (letter.key, letter.value, dict(letter.headers)["dead-letter-offset"]) == (None, b"", b"7")
+
+
+def test_a_record_too_large_for_the_dead_letters_is_cut(line: Line) -> None:
+    """And does not keep the records behind it waiting."""
+    stage = RecordingStage()
+    with line.consuming(stage):
+        line.publish((b"large", b"x" * 5_000_000))
+        line.publish_items("good")
+        [letter] = line.dead_letters(1)
+        wait_for(lambda: stage.handled == ["good"])
+    notes = dict(letter.headers)
+    assert letter.value == b"x" * 16_384
+    assert (notes["dead-letter-reason"], notes["dead-letter-cut"]) == (b"OVERSIZE", b"5000000")
 
 
 def test_an_item_that_the_stage_refuses_becomes_a_dead_letter(line: Line) -> None:

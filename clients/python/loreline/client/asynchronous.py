@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 import grpc.aio
 
-from loreline.client.calls import Call, Result, StreamCall, method_signature
+from loreline.client.calls import Call, Result, StreamCall, check_size, method_signature
 from loreline.client.channel import ClientOptions, channel_arguments
 from loreline.client.errors import client_errors
 from loreline.client.hedging import Hedge
@@ -56,6 +56,8 @@ class AsyncClient:
         await self.close()
 
     async def _answer(self, call: Call[Result]) -> Result:
+        check_size(call.request)
+
         async def send(timeout: float) -> Any:
             return await getattr(self.stub, call.method)(call.request, timeout=timeout)
 
@@ -67,6 +69,7 @@ class AsyncClient:
         return call.read(response)
 
     async def _answers(self, call: StreamCall[Result]) -> AsyncIterator[Result]:
+        check_size(call.request)
         timeout = None if call.endless else self.timeout_seconds
         with client_errors():
             responses = getattr(self.stub, call.method)(call.request, timeout=timeout)

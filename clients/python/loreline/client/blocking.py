@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 import grpc
 
-from loreline.client.calls import Call, Result, StreamCall, method_signature
+from loreline.client.calls import Call, Result, StreamCall, check_size, method_signature
 from loreline.client.channel import ClientOptions, channel_arguments
 from loreline.client.errors import client_errors
 from loreline.client.hedging import Hedge
@@ -56,6 +56,7 @@ class Client:
         self.close()
 
     def _answer(self, call: Call[Result]) -> Result:
+        check_size(call.request)
         with client_errors():
             if self._hedge and call.is_read:
                 response = self._hedge.answer(lambda timeout: self._send(call, timeout), self.timeout_seconds)
@@ -68,6 +69,7 @@ class Client:
         return sent
 
     def _answers(self, call: StreamCall[Result]) -> Iterator[Result]:
+        check_size(call.request)
         timeout = None if call.endless else self.timeout_seconds
         with client_errors():
             responses = getattr(self.stub, call.method)(call.request, timeout=timeout)

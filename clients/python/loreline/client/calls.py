@@ -9,7 +9,12 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from loreline.client.errors import client_error
+
 Result = TypeVar("Result")
+
+
+MOST_REQUEST_BYTES = 16 * 1024 * 1024  # what every service takes
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,13 @@ class StreamCall(Generic[Result]):
     request: Message
     read: Callable[[Any], Result]
     endless: bool = False
+
+
+def check_size(request: Message) -> None:
+    """Raises InvalidArgumentError for a request that no service would take, which gRPC would call an overload."""
+    if (size := request.ByteSize()) > MOST_REQUEST_BYTES:
+        rule = f"must have at most {MOST_REQUEST_BYTES:,} bytes, has {size:,}: send it in parts"
+        raise client_error("INVALID_ARGUMENT", f"request: {rule}", [("request", rule)])
 
 
 def method_signature(build: Callable[..., Any], answer: str = "{}") -> inspect.Signature:

@@ -14,6 +14,8 @@ from importlib import resources
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from loreline.client.calls import MOST_REQUEST_BYTES
+
 MEBIBYTE = 1024 * 1024
 SERVICE_CONFIG = (resources.files("loreline.client") / "service_config.json").read_text(encoding="utf-8")
 
@@ -46,7 +48,7 @@ def channel_arguments(options: ClientOptions) -> list[tuple[str, str | int]]:
     return [
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.max_receive_message_length", 64 * MEBIBYTE),
-        ("grpc.max_send_message_length", 16 * MEBIBYTE),
+        ("grpc.max_send_message_length", MOST_REQUEST_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),  # before a call's retries are used up
         ("grpc.max_reconnect_backoff_ms", 1000),  # a service that comes back is found again within a second
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
