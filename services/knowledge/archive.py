@@ -23,7 +23,8 @@ class Archive:
         """Keep 1 to 256 answers and what they are about; returns how many were new. Doing it twice changes nothing."""
         check_records(records)
         restored = self._store.put_many([record.knowledge for record in records])
-        links = [(record.subject, record.subject_id, record.knowledge.provenance.key) for record in records]
+        sources = [(record, record.knowledge.provenance) for record in records]
+        links = [(record.subject, record.subject_id, source.key, source.created_time) for record, source in sources]
         self._store.link_many(links)
         return restored
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from services.knowledge.archive import Archive
 from services.knowledge.asking import Asker
@@ -43,8 +44,9 @@ def assemble(settings: KnowledgeSettings, providers: ProviderPool, metrics: Know
     metrics.watch_breakers(providers.names, providers.is_paused)
     encoder = _encoder(settings)
     sampler = Sampler(store, encoder, asker, settings.samples, settings.minimum_agreement) if encoder else None
+    retry = timedelta(hours=settings.fallback_retry_hours)
     generator = KnowledgeGenerator(
-        store, providers, asker, metrics, settings.default_provider, settings.fallback_provider, sampler
+        store, providers, asker, metrics, settings.default_provider, settings.fallback_provider, sampler, retry
     )
 
     def close() -> None:

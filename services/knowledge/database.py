@@ -31,6 +31,13 @@ class Database:
         with self._lock, _store_errors():
             self._connection.executescript(schema)
 
+    def add_column(self, table: str, declaration: str) -> None:
+        """Add a column that a file of an earlier version lacks; its rows have the default."""
+        with self._lock, _store_errors():
+            present = {row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+            if declaration.split()[0] not in present:
+                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {declaration}")
+
     def read(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         with self._lock, _store_errors():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loreline.client.knowledge import Answer, Failure
@@ -32,11 +33,16 @@ WAIT_SECONDS = 0.5  # how often a call that waits for another's answer looks whe
 SECOND_SAMPLE = 1
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class KnowledgeGenerator:
     """Generates and reads knowledge. Safe to call from several threads.
 
     A text that fails its checks is sampled once more and then written by the fallback provider; a provider that does
-    not answer is not replaced, because the caller can ask again. Failures are not kept.
+    not answer is not replaced, because the caller can ask again. Failures are not kept. What the fallback wrote is kept
+    for `fallback_retry`: then the model is asked again, and its text takes the place of the other.
     With a sampler every question is asked several times, and texts that do not agree enough are replaced as well.
     """
 
@@ -49,7 +55,10 @@ class KnowledgeGenerator:
         default_provider: str,
         fallback_provider: str = "",
         sampler: Sampler | None = None,
+        fallback_retry: timedelta = timedelta(hours=1),
+        now: Callable[[], datetime] = _now,
     ) -> None:
+        self._fallback_retry, self._now = fallback_retry, now
         self._metrics = metrics
         self._store, self._providers, self._asker, self._sampler = store, providers, asker, sampler
         self._default, self._fallback = default_provider, fallback_provider
@@ -145,7 +154,7 @@ class KnowledgeGenerator:
             if isinstance(result, Failure):
                 yield Answer(subject_id, None, result, False)
                 continue
-            self._store.link(question.prompt.subject_kind, subject_id, question.key)
+            self._store.link(question.prompt.subject_kind, subject_id, question.key, self._now())
             if reused:
                 self._metrics.reused.labels(question.prompt.scenario.name).inc()
             yield Answer(subject_id, result, None, reused)
@@ -156,13 +165,25 @@ class KnowledgeGenerator:
     ) -> Iterator[tuple[str, Result, bool]]:
         """Yield (key, result, reused) of each question."""
         stored = self._store.get_many([question.key for question in questions])
+        provisional = {key: known for key, known in stored.items() if self._is_to_be_asked_again(known)}
         for key, knowledge in stored.items():
-            yield key, knowledge, True
-        missing = [question for question in questions if question.key not in stored]
+            if key not in provisional:
+                yield key, knowledge, True
+        missing = [question for question in questions if question.key not in stored or question.key in provisional]
         if self._sampler is not None and provider.can_sample:
-            yield from self._sampled(self._sampler, provider, missing, is_wanted)
+            results = self._sampled(self._sampler, provider, missing, is_wanted)
         else:
-            yield from self._asked(provider, missing)
+            results = self._asked(provider, missing)
+        for key, result, reused in results:
+            if isinstance(result, Failure) and key in provisional:
+                yield key, provisional[key], True  # better than nothing until the model answers
+            else:
+                yield key, result, reused
+
+    def _is_to_be_asked_again(self, knowledge: Knowledge) -> bool:
+        """Whether another provider wrote it instead of the one whose key it has, and that one has had a while since."""
+        source = knowledge.provenance
+        return bool(source.fallback_reason) and self._now() - source.created_time >= self._fallback_retry
 
     def _key_parameters(self, provider: Provider, scenario: Scenario) -> Mapping[str, Any]:
         return self._sampler.key_parameters(scenario) if self._sampler is not None and provider.can_sample else {}

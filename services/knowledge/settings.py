@@ -25,6 +25,8 @@ class KnowledgeSettings(BaseSettings):
     """The provider asked when a request names none: catalogue, embedded, embedded-llama-cpp, tgi or openai."""
     fallback_provider: str = "catalogue"
     """The provider that writes instead of one whose text failed the checks; empty: the failure is answered."""
+    fallback_retry_hours: float = Field(default=1.0, ge=0)
+    """Age after which a text of the fallback provider is given up, and the model asked again with the next question."""
     tgi_url: str = ""
     """Base URL of a Text Generation Inference server, for example http://tgi:8080."""
     openai_url: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from loreline.domain import Knowledge, Provenance
+from loreline.domain import Knowledge, Provenance, microseconds
 from services.knowledge.database import Database
 
 LOOKUP_KEYS = 500  # below SQLite's limit of variables in one statement
@@ -23,9 +23,18 @@ CREATE TABLE IF NOT EXISTS subjects (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
     key TEXT NOT NULL REFERENCES answers (key),
+    given_us INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (kind, id, key)
 ) WITHOUT ROWID;
 """
+
+PUT = "INSERT INTO answers VALUES (?, ?, ?, ?)"
+REPLACED = "text = excluded.text, provenance = excluded.provenance, created_time = excluded.created_time"
+IS_FALLBACK = "json_extract(answers.provenance, '$.fallback_reason') != ''"
+LINK = (
+    "INSERT INTO subjects (kind, id, key, given_us) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (kind, id, key) DO UPDATE SET given_us = max(given_us, excluded.given_us)"
+)
 
 
 class KnowledgeStore:
@@ -37,6 +46,7 @@ class KnowledgeStore:
     def __init__(self, path: Path) -> None:
         self.database = Database(path)
         self.database.create(SCHEMA)
+        self.database.add_column("subjects", "given_us INTEGER NOT NULL DEFAULT 0")
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Knowledge]:
         """The stored answers of those keys that have one."""
@@ -49,29 +59,27 @@ class KnowledgeStore:
         return found
 
     def put(self, knowledge: Knowledge) -> None:
-        """Keep an answer under its provenance's key; an answer that is there already stays."""
-        self.put_many([knowledge])
+        """Keep an answer under its provenance's key. One that is there stays, but for what a fallback wrote."""
+        self.database.write(f"{PUT} ON CONFLICT (key) DO UPDATE SET {REPLACED} WHERE {IS_FALLBACK}", _row(knowledge))
 
     def put_many(self, answers: Sequence[Knowledge]) -> int:
-        """Keep answers, all or none of them; returns how many of their keys were new."""
-        rows = [
-            (known.provenance.key, known.text, provenance_json(known.provenance), _time(known)) for known in answers
-        ]
-        return self.database.write("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", *rows)
+        """Keep answers whose keys are new, all or none of them; returns how many."""
+        return self.database.write(f"{PUT} ON CONFLICT (key) DO NOTHING", *[_row(known) for known in answers])
 
-    def link(self, kind: str, subject_id: str, key: str) -> None:
-        """Note that the answer of `key` is about a subject (kind `item` or `user`)."""
-        self.link_many([(kind, subject_id, key)])
+    def link(self, kind: str, subject_id: str, key: str, given: datetime) -> None:
+        """Note that the answer of `key` was given for a subject (kind `item` or `user`) at that moment."""
+        self.link_many([(kind, subject_id, key, given)])
 
-    def link_many(self, links: Sequence[tuple[str, str, str]]) -> None:
-        """Note several times (kind, subject's id, answer's key), all or none of them."""
-        self.database.write("INSERT OR IGNORE INTO subjects VALUES (?, ?, ?)", *links)
+    def link_many(self, links: Sequence[tuple[str, str, str, datetime]]) -> None:
+        """Note several times (kind, subject's id, answer's key, moment), all or none of them."""
+        rows = [(kind, subject_id, key, microseconds(given)) for kind, subject_id, key, given in links]
+        self.database.write(LINK, *rows)
 
     def newest(self, kind: str, subject_id: str) -> Knowledge | None:
-        """The subject's answer that was written last, or None."""
+        """The answer that was given for the subject last, or None: content that came back has its old answer again."""
         rows = self.database.read(
             "SELECT text, provenance FROM subjects JOIN answers USING (key) "
-            "WHERE kind = ? AND id = ? ORDER BY created_time DESC, key LIMIT 1",
+            "WHERE kind = ? AND id = ? ORDER BY given_us DESC, created_time DESC, key LIMIT 1",
             (kind, subject_id),
         )
         return knowledge_of_row(*rows[0]) if rows else None
@@ -100,5 +108,6 @@ def knowledge_of_row(text: str, provenance: str) -> Knowledge:
     return Knowledge(text, Provenance(**fields))
 
 
-def _time(knowledge: Knowledge) -> str:
-    return knowledge.provenance.created_time.isoformat()
+def _row(knowledge: Knowledge) -> tuple[str, str, str, str]:
+    source = knowledge.provenance
+    return source.key, knowledge.text, provenance_json(source), source.created_time.isoformat()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,26 @@ def written(answer: Answer) -> Knowledge:
     """The answer's knowledge."""
     assert answer.knowledge is not None, answer.failure
     return answer.knowledge
+
+
+@dataclass
+class Clock:
+    """A moment that the test sets."""
+
+    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass
+class Healing:
+    """A model that writes nonsense until it is healed, or does not answer at all."""
+
+    healed: bool = False
+    outage: bool = False
+
+    def __call__(self, prompt: Prompt, sample: int) -> ProviderOutcome:
+        if self.outage:
+            return ProviderUnavailable("down")
+        return good(prompt, sample) if self.healed else LOOPING
 
 
 def reason(answer: Answer) -> str:
@@ -168,6 +190,55 @@ def test_a_text_rejected_twice_is_written_by_the_fallback(generator: Generate) -
     assert "looping" in provenance.fallback_reason
     assert "Night Train" in written(answer).text
     assert next(knowledge.generate_for_items("movies", [item()])).reused
+    assert len(provider.asked) == 2
+
+
+class TestFallback:
+    """What the fallback wrote stands in for the model, and not for good."""
+
+    def test_the_model_is_asked_again_after_a_while(self, store: KnowledgeStore) -> None:
+        """Its text takes the other's place, and is not asked for any more."""
+        clock, script = Clock(), Healing()
+        provider = ScriptedProvider(script)
+        knowledge = self.generator(store, provider, clock)
+        assert self.text(knowledge) != GOOD_TEXT
+        script.healed = True
+        clock.moment += timedelta(minutes=59)
+        assert self.text(knowledge) != GOOD_TEXT
+        clock.moment += timedelta(minutes=2)
+        assert self.text(knowledge) == GOOD_TEXT
+        asked = len(provider.asked)
+        clock.moment += timedelta(days=1)
+        assert self.text(knowledge) == GOOD_TEXT
+        assert len(provider.asked) == asked
+
+    def test_it_stays_while_the_model_does_not_answer(self, store: KnowledgeStore) -> None:
+        """An outage takes no text away."""
+        clock, script = Clock(), Healing()
+        knowledge = self.generator(store, ScriptedProvider(script), clock)
+        first = self.text(knowledge)
+        script.outage = True
+        clock.moment += timedelta(hours=2)
+        assert self.text(knowledge) == first
+
+    @staticmethod
+    def generator(store: KnowledgeStore, provider: ScriptedProvider, clock: Clock) -> KnowledgeGenerator:
+        pool = pool_of(provider, "catalogue")
+        return KnowledgeGenerator(
+            store, pool, asker_over(store), KnowledgeMetrics(), "scripted", "catalogue", now=lambda: clock.moment
+        )
+
+    @staticmethod
+    def text(knowledge: KnowledgeGenerator) -> str:
+        return written(next(knowledge.generate_for_items("movies", [item()]))).text
+
+
+def test_content_that_changes_back_has_its_first_answer_again(generator: Generate) -> None:
+    """Without a question: A, B, and A once more."""
+    provider = ScriptedProvider(good)
+    knowledge = generator(provider)
+    first, _, again = (next(knowledge.generate_for_items("movies", [item(year=year)])) for year in (1994, 1995, 1994))
+    assert knowledge.item_knowledge("1") == written(first) == written(again)
     assert len(provider.asked) == 2
 
 

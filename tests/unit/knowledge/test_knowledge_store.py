@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from loreline.domain import Knowledge, Provenance
+from services.knowledge.database import Database
 from services.knowledge.store import LOOKUP_KEYS, KnowledgeStore
 from services.runtime.errors import DependencyUnavailable
 
@@ -52,36 +53,64 @@ def test_an_answer_comes_back_with_its_whole_provenance(store: KnowledgeStore) -
 
 def test_the_first_answer_of_a_key_stays(store: KnowledgeStore) -> None:
     """Writing again changes nothing."""
-    store.put(knowledge())
-    store.put(knowledge(text="Another text."))
+    store.put(answer_of_a_model("A text."))
+    store.put(answer_of_a_model("Another text."))
+    store.put(knowledge(text="What the fallback wrote."))
     assert store.get_many(["k1"])["k1"].text == "A text."
 
 
-def test_the_newest_answer_of_a_subject_is_found(store: KnowledgeStore) -> None:
-    """By the time of writing, whatever the order of storing; also within one second."""
-    times = {"k1": WRITTEN + timedelta(milliseconds=1), "k2": WRITTEN + timedelta(seconds=1), "k3": WRITTEN}
-    for key, created in times.items():
-        store.put(knowledge(key, created=created))
-        store.link("item", "1", key)
-    newest = store.newest("item", "1")
-    assert newest is not None
-    assert newest.provenance.key == "k2"
+def test_what_a_fallback_wrote_is_replaced(store: KnowledgeStore) -> None:
+    """By a later fallback, and by the model itself."""
+    store.put(knowledge())
+    store.put(knowledge(text="Another of the fallback."))
+    assert store.get_many(["k1"])["k1"].text == "Another of the fallback."
+    store.put(answer_of_a_model("A text of the model."))
+    assert store.get_many(["k1"])["k1"] == answer_of_a_model("A text of the model.")
 
 
-def test_a_whole_second_is_older_than_the_microsecond_after_it(store: KnowledgeStore) -> None:
-    """Times compare as times although they are kept as text."""
-    for key, created in {"k1": WRITTEN, "k2": WRITTEN + timedelta(microseconds=1)}.items():
+def answer_of_a_model(text: str) -> Knowledge:
+    known = knowledge(text=text)
+    return dataclasses.replace(known, provenance=dataclasses.replace(known.provenance, fallback_reason=""))
+
+
+def test_the_answer_that_was_given_last_is_the_newest(store: KnowledgeStore) -> None:
+    """Whenever it was written: content that changes back has its old answer again; a late note changes nothing."""
+    given = {"k1": 1, "k2": 5, "k3": 3}
+    for key, second in given.items():
+        store.put(knowledge(key, created=WRITTEN + timedelta(seconds=100 - second)))
+        store.link("item", "1", key, WRITTEN + timedelta(seconds=second))
+    assert newest_key(store) == "k2"
+    store.link("item", "1", "k1", WRITTEN + timedelta(seconds=6))
+    assert newest_key(store) == "k1"
+    store.link("item", "1", "k1", WRITTEN)
+    assert newest_key(store) == "k1"
+
+
+def newest_key(store: KnowledgeStore) -> str:
+    found = store.newest("item", "1")
+    assert found is not None
+    return found.provenance.key
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Its links have no moment: the answer that was written last is the newest."""
+    database = Database(tmp_path / "knowledge.db")
+    database.create(
+        "CREATE TABLE subjects (kind TEXT NOT NULL, id TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (kind, id, key))"
+        " WITHOUT ROWID; INSERT INTO subjects VALUES ('item', '1', 'k1'), ('item', '1', 'k2');"
+    )
+    database.close()
+    store = KnowledgeStore(tmp_path / "knowledge.db")
+    for key, created in {"k1": WRITTEN + timedelta(microseconds=1), "k2": WRITTEN}.items():
         store.put(knowledge(key, created=created))
-        store.link("item", "1", key)
-    newest = store.newest("item", "1")
-    assert newest is not None
-    assert newest.provenance.key == "k2"
+    assert newest_key(store) == "k1"
+    store.close()
 
 
 def test_items_and_users_of_one_id_are_apart(store: KnowledgeStore) -> None:
     """An item and a user may share their id."""
     store.put(knowledge())
-    store.link("item", "1", "k1")
+    store.link("item", "1", "k1", WRITTEN)
     assert store.newest("user", "1") is None
     assert store.newest("item", "1") == knowledge()
 
@@ -91,7 +120,7 @@ def test_a_restart_keeps_everything(tmp_path: Path) -> None:
     path = tmp_path / "knowledge.db"
     first = KnowledgeStore(path)
     first.put(knowledge())
-    first.link("item", "1", "k1")
+    first.link("item", "1", "k1", WRITTEN)
     first.close()
     second = KnowledgeStore(path)
     found = second.newest("item", "1")
@@ -112,7 +141,7 @@ def test_threads_share_the_store(store: KnowledgeStore) -> None:
 
     def write(number: int) -> None:
         store.put(knowledge(f"k{number}"))
-        store.link("item", str(number), f"k{number}")
+        store.link("item", str(number), f"k{number}", WRITTEN)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(80)))
