@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.model_registry.manifest import SCORER_KINDS, Manifest, ScorerKind
+from services.model_registry.numbered_folders import move_in
 from services.model_registry.traffic import Traffic
 
 PADDING, UNKNOWN = 0, 1  # the first two indices of every vocabulary
@@ -90,16 +90,16 @@ class ModelRegistry:
         """The version's vocabulary. Raises NoSuchVersion."""
         return Vocabulary.read(self.folder(version) / "vocabulary.json")
 
-    def register(self, manifest: Manifest, files: Path) -> Path:
-        """Move the folder `files` in as `manifest.version` and return its place. Raises FileExistsError."""
-        target = self.root / "versions" / manifest.version
-        if target.exists():
-            raise FileExistsError(f"model version {manifest.version} is registered already")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (files / "manifest.json").write_text(manifest.written(), encoding="utf-8")
-        files.chmod(0o755)  # a scratch folder is its owner's alone, and other users' processes read the version
-        shutil.move(files, target)
-        return target
+    def register(self, manifest: Manifest, files: Path) -> str:
+        """Move the folder `files`, of the root's file system, in as a version; returns its name.
+
+        That is `manifest.version`, or a later one if somebody has registered that meanwhile.
+        """
+
+        def written(version: str) -> str:
+            return manifest.model_copy(update={"version": version}).written()
+
+        return move_in(files, self.root / "versions", manifest.version, written)
 
     def traffic(self, kind: ScorerKind = "kar") -> Traffic:
         """Which version of a kind ranks whom; nothing is active before the first promotion."""

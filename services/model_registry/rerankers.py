@@ -10,13 +10,13 @@ scores are a new order of them.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from services.model_registry.numbered_folders import move_in
 from services.model_registry.registry import NoSuchVersion
 
 RERANKER_FILE = "reranker.onnx"
@@ -65,16 +65,16 @@ class RerankerRegistry:
         text = (self.folder(number) / "manifest.json").read_text(encoding="utf-8")
         return RerankerManifest.model_validate_json(text)
 
-    def register(self, manifest: RerankerManifest, files: Path) -> Path:
-        """Move the folder `files` in as `manifest.number` and return its place. Raises FileExistsError."""
-        target = self.root / "rerankers" / manifest.number
-        if target.exists():
-            raise FileExistsError(f"re-ranker {manifest.number} is registered already")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (files / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-        files.chmod(0o755)  # as of a model version
-        shutil.move(files, target)
-        return target
+    def register(self, manifest: RerankerManifest, files: Path) -> str:
+        """Move the folder `files`, of the root's file system, in as a re-ranker; returns its number.
+
+        That is `manifest.number`, or a later one if somebody has registered that meanwhile.
+        """
+
+        def written(number: str) -> str:
+            return manifest.model_copy(update={"number": number}).model_dump_json(indent=2)
+
+        return move_in(files, self.root / "rerankers", manifest.number, written)
 
     def active(self) -> str | None:
         """The re-ranker that was promoted, or None."""

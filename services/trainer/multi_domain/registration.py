@@ -56,8 +56,7 @@ def register_uni_ctr(
         data_hash=data.data_hash,
         file_hashes=hashes,
     )
-    registry.register(manifest, files)
-    return manifest.version
+    return registry.register(manifest, files)
 
 
 def register_with_domain(
@@ -122,8 +121,7 @@ def _register(
     changed = {"version": registry.next_version(), "scenarios": scenarios, "created_time": datetime.now(UTC)}
     measured = {**metrics, "auc": float(np.mean(aucs))} if aucs else metrics
     manifest = old.model_copy(update={**changed, "metrics": measured, "file_hashes": hashes})
-    registry.register(manifest, files)
-    return manifest.version
+    return registry.register(manifest, files)
 
 
 def _golden(learner: PromptLearner, data: DomainData, name: str) -> SequenceGolden:

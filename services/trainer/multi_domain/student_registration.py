@@ -49,8 +49,7 @@ def register_student(
         data_hash=learner.features.data.data_hash,
         file_hashes=hashes,
     )
-    registry.register(manifest, files)
-    return manifest.version
+    return registry.register(manifest, files)
 
 
 def _golden(learner: StudentLearner) -> GoldenSet:

@@ -76,8 +76,7 @@ def register_reranker(
         data_hash=data.data_hash,
         file_hashes=hashes,
     )
-    rerankers.register(manifest, files)
-    return manifest.number
+    return rerankers.register(manifest, files)
 
 
 def _check(base: Manifest, data: TrainingData, config: TrainingConfig) -> None:

@@ -104,8 +104,7 @@ def register(
         data_hash=data.data_hash,
         file_hashes=hashes,
     )
-    registry.register(manifest, files)
-    return manifest.version
+    return registry.register(manifest, files)
 
 
 def _report(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +51,35 @@ def test_versions_count_as_numbers(registry: ModelRegistry) -> None:
 
 
 def test_a_version_never_changes(registry: ModelRegistry, tmp_path: Path) -> None:
-    """Registering under a taken name is refused, and what is there stays."""
+    """What is registered under a taken name is another version, and what is there stays."""
     version = register_version(registry)
-    before = (registry.folder(version) / "scorer.onnx").read_bytes()
+    before = {path.name: path.read_bytes() for path in registry.folder(version).iterdir()}
     files = tmp_path / "other"
     files.mkdir()
     (files / "scorer.onnx").write_bytes(b"other")
-    with pytest.raises(FileExistsError, match=f"version {version}"):
-        registry.register(manifest(version), files)
-    assert (registry.folder(version) / "scorer.onnx").read_bytes() == before
+    assert registry.register(manifest(version), files) == "2"
+    assert {path.name: path.read_bytes() for path in registry.folder(version).iterdir()} == before
+    assert registry.manifest("2").version == "2"
+    assert {path.name for path in registry.folder("2").iterdir()} == {"manifest.json", "scorer.onnx"}
+
+
+def test_trainers_that_finish_together_get_a_version_each(registry: ModelRegistry) -> None:
+    """All wanted the same number; no version lies inside another."""
+    registry.root.mkdir()
+    wanted, start = registry.next_version(), threading.Barrier(8)
+
+    def finish(number: int) -> str:
+        files = Path(tempfile.mkdtemp(dir=registry.root))
+        (files / "scorer.onnx").write_text(str(number))
+        start.wait(100)
+        return registry.register(manifest(wanted), files)
+
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(finish, range(8)))
+    assert sorted(given, key=int) == [str(number) for number in range(1, 9)]
+    for number, version in enumerate(given):
+        assert (registry.folder(version) / "scorer.onnx").read_text() == str(number)
+        assert {path.name for path in registry.folder(version).iterdir()} == {"manifest.json", "scorer.onnx"}
 
 
 def test_a_half_registered_version_is_not_seen(registry: ModelRegistry) -> None:
