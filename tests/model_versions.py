@@ -17,6 +17,7 @@ import onnx
 from onnx import numpy_helper, parser
 
 from services.model_registry import PADDING, GoldenSet, Manifest, ModelRegistry, Vocabulary
+from services.model_registry.file_hashes import file_hash
 
 KNOWLEDGE, AUGMENTED, HISTORY = 6, 4, 5  # widths K and A, length L
 FIELDS = {"genre": ["Comedy", "Drama", "Horror"], "decade": ["1980", "1990"]}
@@ -124,6 +125,13 @@ def manifest(version: str, knowledge: int = KNOWLEDGE) -> Manifest:
         data_hash="0" * 64,
         file_hashes={},
     )
+
+
+def bind(registry: ModelRegistry, version: str) -> None:
+    """Write the hashes of a version's files into its manifest, as training does."""
+    folder, known = registry.folder(version), registry.manifest(version)
+    hashes = {name: file_hash(folder / name) for name in ("adaptor.onnx", "scorer.onnx")}
+    (folder / "manifest.json").write_text(known.model_copy(update={"file_hashes": hashes}).written(), encoding="utf-8")
 
 
 def add_gates(registry: ModelRegistry, version: str) -> None:

@@ -13,7 +13,7 @@ import onnxruntime
 import structlog
 
 from services.embedding.metrics import EmbeddingMetrics
-from services.model_registry import ModelRegistry, NoSuchVersion
+from services.model_registry import ModelRegistry, NoSuchVersion, VersionRefused, verify_files
 from services.runtime.errors import FailedPrecondition, InvalidRequest, NotFound
 
 MAX_VECTORS = 1024
@@ -110,6 +110,10 @@ class Adapter:
             raise NotFound("model version", version) from error
         if not manifest.has_adaptor:
             raise InvalidRequest([("model_version", f"{version} is of kind {manifest.kind}, which has no adaptor")])
+        try:
+            verify_files(folder, manifest)
+        except VersionRefused as error:
+            raise FailedPrecondition(f"model version {version} cannot be used: {error}") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         log.info("adaptor loaded", model_version=version)

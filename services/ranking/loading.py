@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from services.ctr.uni_ctr.prompt_encoder import PromptEncoder
 from services.ctr.uni_ctr.prompts import PromptFormat, PromptItem
-from services.model_registry import Manifest, ModelRegistry, blank_inputs
+from services.model_registry import Manifest, ModelRegistry, blank_inputs, verify_files
 from services.model_registry.unictr_files import GENERAL, PROMPTS_FILE, TOKENIZER_FILE, missing_files
 from services.ranking.clock import Clock
 from services.ranking.item_cache import Interner
@@ -72,6 +72,7 @@ class ModelLoader:
     def load(self, version: str) -> AnyModel:
         """The version, after it has scored once. Raises whatever is wrong with it."""
         manifest = self._registry.manifest(version)
+        verify_files(self._registry.folder(version), manifest)
         return self._texts(manifest) if manifest.kind == "unictr" else self._features(manifest)
 
     def _features(self, manifest: Manifest) -> ServingModel:

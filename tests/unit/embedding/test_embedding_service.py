@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_versions import AUGMENTED, KNOWLEDGE, add_gates, augmented, gate, register_version
+from model_versions import AUGMENTED, KNOWLEDGE, add_gates, augmented, bind, gate, register_version
 from unictr_versions import register_student, register_unictr
 
 from loreline.client import (
@@ -61,6 +62,18 @@ def test_adapt_uses_the_subjects_half(client: EmbeddingClient, registry: ModelRe
     assert used == version
     assert vectors.shape == (2, AUGMENTED)
     np.testing.assert_allclose(vectors, augmented(int(version), subject, VECTORS), atol=1e-5)
+
+
+def test_an_adaptor_that_is_not_the_registered_file_adapts_nothing(
+    client: EmbeddingClient, registry: ModelRegistry
+) -> None:
+    """A file of another version, whole and of the right shape, would make vectors that no scorer was trained on."""
+    first, second = register_version(registry), register_version(registry)
+    bind(registry, second)
+    shutil.copy(registry.folder(first) / "adaptor.onnx", registry.folder(second) / "adaptor.onnx")
+    with pytest.raises(FailedPreconditionError, match=r"adaptor\.onnx is not the file that was registered"):
+        client.adapt("item", VECTORS, second)
+    assert client.adapt("item", VECTORS, first)[1] == first
 
 
 def test_adapt_follows_the_active_pointer(client: EmbeddingClient, registry: ModelRegistry) -> None:

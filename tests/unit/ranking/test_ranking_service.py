@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from catalogue import ITEMS, ITEMS_BY_ID, USER, VECTOR, assert_ranked, best_first
 from memory_features import MemoryFeatures, item
-from model_versions import register_version
+from model_versions import bind, register_version
 from ranking_parts import Ranking, wait_until
 
 from loreline.client import (
@@ -204,6 +205,16 @@ def test_requests_never_mix_two_versions(stocked: Ranking, registry: ModelRegist
         seen.add(ranked.model_version)
         time.sleep(0.01)
     assert seen == {"1", "2"}
+
+
+def test_a_scorer_that_is_not_the_registered_file_is_not_loaded(stocked: Ranking, registry: ModelRegistry) -> None:
+    """One of another version would load and score; the version before goes on."""
+    swapped = register_version(registry)
+    bind(registry, swapped)
+    shutil.copy(registry.folder("1") / "scorer.onnx", registry.folder(swapped) / "scorer.onnx")
+    registry.promote(swapped)
+    wait_until(lambda: stocked.active.failing() == [swapped])
+    assert stocked.client.rank("ann", "movies", ["i0"]).model_version == "1"
 
 
 def test_a_version_that_cannot_be_loaded_leaves_the_one_before(stocked: Ranking, registry: ModelRegistry) -> None:
