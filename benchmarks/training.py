@@ -41,6 +41,7 @@ from benchmarks.machine import describe_machine
 from services.cli.output import NotReady
 from services.cli.settings import CliSettings
 from services.cli.training.datasets import loaded_dataset
+from services.ctr.batch import rating_place, rating_places
 from services.model_registry import PADDING
 from services.scenarios import load_scenario
 from services.trainer.data import samples as sampling
@@ -141,7 +142,7 @@ def write_for_fuxictr(data: TrainingData, history_length: int, folder: Path) -> 
     counts = [data.vocabulary.item_count, *data.vocabulary.field_counts.values()]
     sizes = dict(zip(["item", *names], counts, strict=True))
     sizes |= {f"history_{name}": count for name, count in sizes.items()}
-    sizes["history_rating"] = round(load_scenario(data.scenario).maximum_rating) + 1
+    sizes["history_rating"] = rating_places(round(load_scenario(data.scenario).maximum_rating))
     (folder / "sizes.json").write_text(json.dumps({"sizes": sizes, "history_length": history_length}))
     for part in PARTS:
         np.savez(folder / f"{part}.npz", **_columns(data, getattr(data.split, part), history_length, names))
@@ -154,7 +155,8 @@ def _columns(data: TrainingData, samples: Samples, length: int, names: list[str]
     for place, name in enumerate(names):
         found[name] = batch.item_fields[:, 0, place]
         found[f"history_{name}"] = batch.history_fields[..., place]
-    found["history_rating"] = torch.where(batch.history_item_id == PADDING, 0, batch.history_rating.round().long())
+    place = rating_place(batch.history_rating, rating_places(round(load_scenario(data.scenario).maximum_rating)))
+    found["history_rating"] = torch.where(batch.history_item_id == PADDING, 0, place)
     return {name: column.cpu().numpy() for name, column in found.items()} | {"label": samples.label[:, 0]}
 
 

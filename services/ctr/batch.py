@@ -15,7 +15,7 @@ PADDING = 0  # index of the padding row of every vocabulary
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """Sizes of the inputs: rows of each vocabulary (padding and unknown included), widths, and ratings.
+    """Sizes of the inputs: rows of each vocabulary (padding and unknown included), widths, and the highest rating.
 
     `augmented_width` 0 means that the network has no knowledge fields at all (the base model).
     """
@@ -50,6 +50,16 @@ class Embedded(NamedTuple):
     mask: Tensor  # (B, L), 1 where an entry is
 
 
+def rating_places(maximum_rating: int) -> int:
+    """How many ratings are told apart: none, and every half up to the highest."""
+    return 2 * maximum_rating + 1
+
+
+def rating_place(rating: Tensor, places: int) -> Tensor:
+    """The int64 place of float ratings, 0 = none given, among so many `places`: that of the nearest half."""
+    return (2 * rating).round().clamp(0, places - 1).long()
+
+
 def knowledge_fields(batch: RankingBatch, has_knowledge: bool) -> list[Tensor]:
     """The augmented item and user vectors, (B, C, A) each; none where the network has no knowledge fields."""
     if not has_knowledge:
@@ -68,16 +78,15 @@ class FeatureEmbedding(nn.Module):
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__()
         width = spec.embedding_width
-        self.maximum_rating = spec.maximum_rating
         self.item = nn.Embedding(spec.item_count, width, padding_idx=PADDING)
         self.fields = nn.ModuleList(nn.Embedding(count, width, padding_idx=PADDING) for count in spec.field_counts)
-        self.rating = nn.Embedding(spec.maximum_rating + 1, width)
+        self.rating = nn.Embedding(rating_places(spec.maximum_rating), width)
 
     def forward(self, batch: RankingBatch) -> Embedded:
         """Embed a batch."""
         items = self._embed(batch.item_id, batch.item_fields)  # (B, C, W)
         history_items = self._embed(batch.history_item_id, batch.history_fields)  # (B, L, W)
-        rating = batch.history_rating.round().clamp(0, self.maximum_rating).long()
+        rating = rating_place(batch.history_rating, self.rating.num_embeddings)
         history = torch.cat([history_items, self.rating(rating)], dim=-1)  # (B, L, V)
         return Embedded(items, history, (batch.history_item_id != PADDING).to(history.dtype))
 

@@ -30,9 +30,19 @@ class TargetAttention(nn.Module):
 
     def forward(self, candidates: Tensor, history: Tensor, mask: Tensor) -> Tensor:
         """Interest (B, C, D) of `candidates` (B, C, D) in `history` (B, L, D) where `mask` (B, L) is 1."""
-        hidden = self.activation(self.first_layer(candidates, history))  # (B, C, L, H)
-        weights = self.score(self.rest(hidden)).squeeze(-1)  # (B, C, L)
-        return torch.matmul(weights * mask.unsqueeze(1), history)  # (B, C, D)
+        pairs = self.first_layer(candidates, history)  # (B, C, L, H)
+        if self.training:  # padding must not count in the statistics of Dice
+            there = (mask > 0).unsqueeze(1).expand(pairs.shape[:3])
+            found = self._weights(pairs[there])  # (pairs that are there,)
+            weights = torch.zeros(there.shape, dtype=found.dtype, device=found.device).masked_scatter(there, found)
+        else:
+            weights = self._weights(pairs) * mask.unsqueeze(1)  # (B, C, L)
+        return torch.matmul(weights, history)  # (B, C, D)
+
+    def _weights(self, pairs: Tensor) -> Tensor:
+        """Weights (...) of the first layer's output (..., H)."""
+        weights: Tensor = self.score(self.rest(self.activation(pairs)))
+        return weights.squeeze(-1)
 
     def first_layer(self, candidates: Tensor, history: Tensor) -> Tensor:
         """W [q, k, q - k, q * k] + b of every pair, (B, C, L, H)."""

@@ -23,7 +23,8 @@ from services.trainer.data.datasets import Dataset
 from services.trainer.data.interaction_log import told_count
 from services.trainer.data.knowledge_rows import AskedKnowledge, KnowledgeNotLoaded, KnowledgeRow, StoredVectors
 
-MAX_HISTORY = 50  # entries kept of a user's history, the newest
+MAX_HISTORY = 512  # entries kept of a user's whole history, the newest: as many as features keep
+MAX_MOMENT_HISTORY = 50  # of the history at each earlier moment, of which there are as many as interactions
 CATALOGUE_VIEWS = ("item_profile", "item_packed", "user_profile", "user_history", "user_packed")
 KNOWLEDGE_VIEWS = ("item_knowledge", "item_provenance", "user_knowledge", "user_provenance")
 
@@ -158,14 +159,14 @@ def _packed(item: Item) -> PackedItem:
 
 
 def _histories(interactions: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """One row for each user and moment: the newest interactions up to and with that moment."""
+    """One row for each user and moment: the newest interactions up to and with that moment, more of the last one."""
     for group, log in interactions.groupby("user_id", sort=False):
         user_id = str(group)
         ids, ratings, times = log["item_id"].tolist(), log["rating"].fillna(0).tolist(), log["time"].tolist()
         end = 0
         for moment, same in groupby(times):
             end += len(list(same))
-            kept = slice(max(0, end - MAX_HISTORY), end)
+            kept = slice(max(0, end - (MAX_HISTORY if end == len(times) else MAX_MOMENT_HISTORY)), end)
             yield {
                 "user_id": user_id,
                 "packed": pack_user(PackedUser(user_id, ids[kept], ratings[kept], times[kept])),

@@ -48,8 +48,12 @@ class Checkpoint:
     def save(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler, state: TrainingState
     ) -> None:
-        """Write all that decides what comes next, the random generators included. The first process writes."""
-        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        """Write all that decides what comes next, the random generators of all processes included.
+
+        The first process writes; all of a distributed run must call this.
+        """
+        generators = _generators()
+        if _rank() > 0:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         document = {
@@ -57,8 +61,7 @@ class Checkpoint:
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random": generators,
         }
         written = self.path.with_suffix(".part")
         torch.save(document, written)
@@ -75,6 +78,28 @@ class Checkpoint:
         optimizer.load_state_dict(document["optimizer"])
         schedule.load_state_dict(document["schedule"])
         vars(state).update(document["state"])
-        torch.set_rng_state(document["random"])
-        if document["random_gpu"]:
-            torch.cuda.set_rng_state_all(document["random_gpu"])
+        generators = document["random"]
+        if len(generators) != _processes():  # another number of processes draws other numbers in any case
+            return
+        own, gpu = generators[_rank()]
+        torch.set_rng_state(own)
+        if gpu is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(gpu)
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def _processes() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _generators() -> list[tuple[Tensor, Tensor | None]]:
+    """The state of each process' generator, and of that of its GPU, in the processes' order."""
+    own = torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    found: list[Any] = [own]
+    if _processes() > 1:
+        found = [None] * _processes()
+        torch.distributed.all_gather_object(found, own)
+    return found

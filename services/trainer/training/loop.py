@@ -161,12 +161,14 @@ def _step(
 ) -> float:
     """One step on this process' share of a batch; returns the sum of the whole batch's losses."""
     processes = distributed.get_world_size() if distributed.is_initialized() else 1
-    share = chosen[process_rank() :: processes]
+    share, counted = chosen[process_rank() :: processes], 1.0
+    if not len(share):  # of a last batch that is smaller than the number of processes: all must take the step
+        share, counted = chosen[:1], 0.0
     inputs = batches.inputs(samples, share)
     batch = inputs.batch._replace(item_id=hide_ids(inputs.batch.item_id, config.id_dropout, UNKNOWN))
     with precision(config, batches.device):
         scored = logits(network, inputs._replace(batch=batch))
-    loss = objective.loss(scored.float(), batches.labels(samples, share)) * len(share)
+    loss = objective.loss(scored.float(), batches.labels(samples, share)) * len(share) * counted
     optimizer.zero_grad()
     torch.autograd.backward(loss * processes / len(chosen))  # gradients are averaged over the processes
     nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)

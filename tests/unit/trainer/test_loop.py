@@ -120,9 +120,15 @@ def test_what_a_backbone_cannot_be_is_refused_by_name(
 
 
 def test_two_processes_train_what_one_does(dataset: Dataset, feature_directory: Path, tmp_path: Path) -> None:
-    """Under torchrun over gloo; without dropout, as each process draws its own."""
+    """Under torchrun over gloo; without dropout, as each process draws its own.
+
+    The last batch holds one sample, which one process has alone. A resumed process goes on with its own random numbers.
+    """
     config = config_of(dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
-    alone, epochs = train_network(gather(dataset, feature_directory, config), config, augmented=True)
+    data = gather(dataset, feature_directory, config)
+    count = len(data.split.training)
+    config = config.model_copy(update={"batch_size": next(size for size in range(64, count) if count % size == 1)})
+    alone, epochs = train_network(data, config, augmented=True)
     request, result = tmp_path / "request.pkl", tmp_path / "result.pt"
     request.write_bytes(pickle.dumps((dataset, config)))
     program = [
@@ -133,10 +139,12 @@ def test_two_processes_train_what_one_does(dataset: Dataset, feature_directory: 
     ]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run([*torchrun, *program], check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    state, auc = torch.load(result, weights_only=True)
+    state, auc, drawn = torch.load(result, weights_only=True)
     assert auc == pytest.approx([epoch.validation["auc"] for epoch in epochs], abs=1e-4)
     for name, value in alone.state_dict().items():
         torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3)
+    assert all(first == again for first, again in drawn)
+    assert drawn[0] != drawn[1]
 
 
 def test_metrics_of_every_epoch_are_written_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:

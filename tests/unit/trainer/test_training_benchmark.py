@@ -44,7 +44,7 @@ def test_both_sides_train_on_the_same_samples(folder: Path, data: TrainingData, 
             past = np.flatnonzero(before)[-LENGTH:]
             padding = [PADDING] * (LENGTH - len(past))
             assert written["history_item"][place].tolist() == [*index[log.item[past]], *padding]
-            assert written["history_rating"][place].tolist() == [*log.rating[past], *padding]
+            assert written["history_rating"][place].tolist() == [*(2 * log.rating[past]), *padding]
 
 
 def test_every_index_has_a_row_in_its_embedding(folder: Path) -> None:
