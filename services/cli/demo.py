@@ -225,7 +225,7 @@ def _print_what_next(processes: LocalProcesses, user: str, new_items: Sequence[I
         "loreline.ranking.v1.RankingService/Rank",
         f"{command} down",
     ):
-        console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
     console.print(
         f"\nThe demo took {seconds // 60:.0f} min {seconds % 60:.0f} s, without the set-up of the environment."
     )

@@ -29,8 +29,9 @@ from loreline.domain import did_you_mean
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 PIPED_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # a file has no width of its own
-console = Console(width=PIPED_WIDTH)
-errors = Console(stderr=True)
+# no markup: titles, attributes and names are strangers' text, and `[/i]` in one is no mistake
+console = Console(width=PIPED_WIDTH, markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 
 class BadInput(Exception):
@@ -53,9 +54,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for column, value in zip(columns, first, strict=True):
         table.add_column(column, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[Text(_cell(value)) for value in row])  # text of others must not be taken for markup
+        table.add_row(*[Text(_cell(value)) for value in row])
     if title:
-        console.print(title, style="bold", markup=False, highlight=False)
+        console.print(title, style="bold", highlight=False)
     console.print(table)
 
 

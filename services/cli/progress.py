@@ -31,7 +31,7 @@ def counting_bar(show: bool) -> Progress:
     """A bar that says how many of how many, how fast, and for how long still; nothing where `show` is false."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         RateColumn(),
@@ -45,7 +45,7 @@ def progress_bar(show: bool = True) -> Progress:
     """A bar on the console for each task that is added; nothing where `show` is false."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -138,7 +138,7 @@ class _Asking:
 
     def _say(self, words: str) -> None:
         if not self.json_output:
-            output.console.print(words, highlight=False, markup=False)
+            output.console.print(words, highlight=False)
 
     def _report(self, outcome: _Outcome) -> None:
         if self.json_output:

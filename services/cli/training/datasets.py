@@ -119,7 +119,7 @@ def print_domains(dataset: Dataset) -> None:
 def print_remarks(told: Sequence[str]) -> None:
     """What a reader of a figure must know of the dataset, a line each."""
     for remark in told:
-        output.console.print(f"note: {remark}", style="yellow", soft_wrap=True, markup=False, highlight=False)
+        output.console.print(f"note: {remark}", style="yellow", soft_wrap=True, highlight=False)
 
 
 def _dataset(name: str, source: DatasetSource, hold_out: int) -> tuple[Dataset, list[Item]]:

@@ -13,12 +13,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def metrics(user: npt.NDArray[np.int64], label: npt.NDArray[np.float32], probability: Floats) -> dict[str, float]:
-    """AUC, LogLoss (nats) and GAUC of N samples, (N,) each."""
-    return {
-        "auc": float(roc_auc_score(label, probability)),
-        "logloss": float(log_loss(label, probability)),
-        "gauc": gauc(user, label, probability),
-    }
+    """AUC, LogLoss (nats) and, where it is defined, GAUC of N samples, (N,) each."""
+    found = {"auc": float(roc_auc_score(label, probability)), "logloss": float(log_loss(label, probability))}
+    by_user = gauc(user, label, probability)
+    return found if by_user is None else found | {"gauc": by_user}
 
 
 def sliced(
@@ -44,16 +42,16 @@ def relative_improvement(auc: float, base_auc: float) -> float:
     return (auc - 0.5) / (base_auc - 0.5) - 1
 
 
-def gauc(user: npt.NDArray[np.int64], label: npt.NDArray[np.float32], probability: Floats) -> float:
+def gauc(user: npt.NDArray[np.int64], label: npt.NDArray[np.float32], probability: Floats) -> float | None:
     """Mean of each user's AUC, weighted by the user's impressions; users with labels of one kind have none.
 
-    Raises ValueError when no user has both.
+    None where no user has both: then it is not defined.
     """
     order = np.argsort(user, kind="stable")
     _, starts = np.unique(user[order], return_index=True)
     groups = [rows for rows in np.split(order, starts[1:]) if 0 < label[rows].sum() < len(rows)]
     if not groups:
-        raise ValueError("GAUC needs a user with both a positive and a negative label")
+        return None
     aucs = [roc_auc_score(label[rows], probability[rows]) for rows in groups]
     return float(np.average(aucs, weights=[len(rows) for rows in groups]))
 

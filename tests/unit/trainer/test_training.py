@@ -27,7 +27,7 @@ from services.model_registry.rerankers import RERANKER_FILE, RerankerRegistry
 from services.trainer.data.datasets import Dataset
 from services.trainer.data.knowledge_rows import KnowledgeNotLoaded
 from services.trainer.data.offline_store import load_catalogue
-from services.trainer.evaluation.metrics import gauc
+from services.trainer.evaluation.metrics import gauc, metrics
 from services.trainer.release.version import Report, train
 from services.trainer.training.config import InvalidConfig, TrainingConfig, read_config
 from services.trainer.training.loop import Epoch
@@ -255,10 +255,11 @@ class TestGauc:
         users = np.array([0, 0, 1, 1])
         assert gauc(users, np.array([1, 0, 1, 1], dtype=np.float32), np.array([0.9, 0.1, 0.2, 0.3])) == 1.0
 
-    def test_without_any_such_user_it_is_refused(self) -> None:
-        """Rather than NaN."""
-        with pytest.raises(ValueError, match="GAUC needs a user"):
-            gauc(np.array([0]), np.array([1], dtype=np.float32), np.array([0.5]))
+    def test_without_a_user_of_both_labels_there_is_none(self) -> None:
+        """And the other metrics are told all the same: a small part of a log has nothing else."""
+        users, label = np.array([0, 1, 1]), np.array([1, 0, 0], dtype=np.float32)
+        assert gauc(users, label, np.array([0.5, 0.2, 0.6])) is None
+        assert set(metrics(users, label, np.array([0.5, 0.2, 0.6]))) == {"auc", "logloss"}
 
 
 class TestConfig:
