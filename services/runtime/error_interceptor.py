@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
@@ -15,6 +16,8 @@ from grpc_status import rpc_status
 from services.runtime.errors import InvalidRequest, Overloaded, PlatformError
 
 DOMAIN = "loreline"
+MOST_VIOLATIONS = 20
+MOST_DETAIL_BYTES, MOST_MESSAGE_BYTES = 1600, 300  # base64 and percent encoding make more of them: 4 KB in all
 Handler = Any  # grpc's own stubs and its runtime disagree on the type's parameters
 log = structlog.get_logger(__name__)
 
@@ -27,35 +30,61 @@ class ErrorInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
     ) -> Handler | None:
         """Wrap the method's handler; returns None for a method that does not exist."""
         handler = continuation(details)
-        if handler is None or handler.request_streaming:
-            return handler
-        coders = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        if handler is None:
+            return None
+        coders = {"request_deserializer": None, "response_serializer": handler.response_serializer}
+        read = _Reader(handler.request_deserializer, details.method)
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(_with_decoded(handler.stream_stream, read), **coders)
         if handler.unary_stream is not None:
-            guarded = _guard_stream(handler.unary_stream, details.method)
-            return grpc.unary_stream_rpc_method_handler(guarded, **coders)
-        guarded = _guard_unary(handler.unary_unary, details.method)
-        return grpc.unary_unary_rpc_method_handler(guarded, **coders)
+            return grpc.unary_stream_rpc_method_handler(_guard_stream(handler.unary_stream, read), **coders)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(_guard_unary(handler.unary_unary, read), **coders)
+        return handler
 
 
-def _guard_unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
-    def call(request: Any, context: grpc.ServicerContext) -> Any:
+@dataclass(frozen=True)
+class _Reader:
+    """Decodes a method's requests here, since gRPC itself ends a call with INTERNAL for bytes that are no message."""
+
+    decode: Callable[[bytes], Any]
+    method: str
+
+    def __call__(self, data: bytes) -> Any:
         try:
-            return behaviour(request, context)
+            return self.decode(data)
         except Exception as error:
-            _end_call(error, method, context)
+            raise InvalidRequest([("request", f"must be a message of this method: {error}")]) from error
+
+
+def _with_decoded(behaviour: Callable[..., Any], read: _Reader) -> Callable[..., Any]:
+    def decoded(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+        for data in requests:
+            try:
+                request = read(data)
+            except InvalidRequest as error:
+                _end_call(error, read.method, context)
+            yield request
+
+    return lambda requests, context: behaviour(decoded(requests, context), context)
+
+
+def _guard_unary(behaviour: Callable[..., Any], read: _Reader) -> Callable[..., Any]:
+    def call(data: bytes, context: grpc.ServicerContext) -> Any:
+        try:
+            return behaviour(read(data), context)
+        except Exception as error:
+            _end_call(error, read.method, context)
 
     return call
 
 
-def _guard_stream(behaviour: Callable[..., Iterator[Any]], method: str) -> Callable[..., Iterator[Any]]:
-    def call(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+def _guard_stream(behaviour: Callable[..., Iterator[Any]], read: _Reader) -> Callable[..., Iterator[Any]]:
+    def call(data: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
-            yield from behaviour(request, context)
+            yield from behaviour(read(data), context)
         except Exception as error:
-            _end_call(error, method, context)
+            _end_call(error, read.method, context)
 
     return call
 
@@ -70,29 +99,49 @@ def _end_call(error: Exception, method: str, context: Any) -> NoReturn:
 
 
 def to_status(error: Exception, method: str) -> status_pb2.Status:
-    """The google.rpc.Status of an error: code, message, ErrorInfo, and BadRequest or RetryInfo where they apply."""
+    """The google.rpc.Status of an error: code, message, ErrorInfo, and BadRequest or RetryInfo where they apply.
+
+    However much is wrong with a request, the status fits into the 4 KB of metadata that every peer takes: the first
+    MOST_VIOLATIONS of the violations are told, or as many as there is room for; ErrorInfo's `violations` counts all.
+    """
     if not isinstance(error, PlatformError):
         identifier = uuid.uuid4().hex
         log.error("unexpected error", method=method, error_id=identifier, exc_info=error)
         error = PlatformError(f"unexpected error {identifier}: the log of this process has it")
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"method": method})]
+    about = {"method": method}
+    if isinstance(error, InvalidRequest):
+        about["violations"] = str(len(error.violations))
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=about)]
     return status_pb2.Status(
         code=code_pb2.Code.Value(error.status),
-        message=str(error),
+        message=_cut(str(error), MOST_MESSAGE_BYTES),
         details=[_pack(detail) for detail in [*details, *_further_details(error)]],
     )
 
 
 def _further_details(error: PlatformError) -> Iterator[Any]:
     if isinstance(error, InvalidRequest):
-        violation = error_details_pb2.BadRequest.FieldViolation
-        yield error_details_pb2.BadRequest(
-            field_violations=[violation(field=field, description=expected) for field, expected in error.violations]
-        )
+        yield _bad_request(error)
     if isinstance(error, Overloaded):
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
         yield error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
+    told = error_details_pb2.BadRequest()
+    for field, expected in error.violations[:MOST_VIOLATIONS]:
+        told.field_violations.add(field=_cut(field, 200), description=_cut(expected, 400))
+        if told.ByteSize() > MOST_DETAIL_BYTES:
+            del told.field_violations[-1]
+            break
+    return told
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """The text, shortened to so many bytes of UTF-8."""
+    data = text.encode("utf-8", "replace")
+    return data.decode() if len(data) <= most_bytes else data[: most_bytes - 4].decode("utf-8", "ignore") + " ..."
 
 
 def _pack(detail: Any) -> any_pb2.Any:

@@ -88,6 +88,30 @@ def test_every_method_of_every_contract_is_held_to_it() -> None:
     assert tested == methods - TAKES_ANYTHING - ON_A_STREAM
 
 
+@pytest.mark.parametrize("service", CONTRACTS)
+def test_bytes_that_are_no_message_are_refused_by_every_method(
+    channels: Mapping[str, grpc.Channel], service: str
+) -> None:
+    """As a request that must be changed, which a caller does not send again; not as a fault of ours."""
+    for method in CONTRACTS[service].methods:
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        with pytest.raises(grpc.RpcError) as refused:
+            _send_bytes(channels[service], method, path)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, method.name
+        [violation] = detail(refused.value, error_details_pb2.BadRequest).field_violations
+        assert violation.field == "request"
+
+
+def _send_bytes(channel: grpc.Channel, method: MethodDescriptor, path: str) -> None:
+    garbage = b"\xff\xff\xff"
+    if method.client_streaming:
+        list(channel.stream_stream(path)(iter([garbage]), timeout=100))
+    elif method.server_streaming:
+        list(channel.unary_stream(path)(garbage, timeout=100))
+    else:
+        channel.unary_unary(path)(garbage, timeout=100)
+
+
 def test_a_request_of_a_stream_is_refused_in_its_place(addresses: Mapping[str, str]) -> None:
     """As Rank would refuse it; the stream itself ends well."""
     with RankingClient(addresses["ranking"]) as client:

@@ -147,6 +147,34 @@ def test_a_bad_request_names_its_fields(servicer: FailingServicer, stub: Any) ->
     assert details(unary(stub), error_details_pb2.BadRequest) is None
 
 
+def test_a_request_that_is_wrong_everywhere_is_told_within_4_kilobytes(servicer: FailingServicer, stub: Any) -> None:
+    """The first twenty violations at most, and how many there are: more than that much metadata ends a connection."""
+    for words in ("must be set", "must be one of " + "käse, " * 100, "🎬" * 500):
+        servicer.error = InvalidRequest([(f"candidates[{n}].attributes['{'x' * n}']", words) for n in range(5000)])
+        failed = unary(stub)
+        assert failed.code() is grpc.StatusCode.INVALID_ARGUMENT
+        sent = dict(failed.trailing_metadata())
+        assert len(sent["grpc-status-details-bin"]) * 4 / 3 + 3 * len(failed.details().encode()) < 4096
+        told = details(failed, error_details_pb2.BadRequest).field_violations
+        assert 1 <= len(told) <= 20
+        assert told[0].field == "candidates[0].attributes['']"
+        assert details(failed, error_details_pb2.ErrorInfo).metadata["violations"] == "5000"
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff", b"no message", b"\x0a\xff"])
+def test_bytes_that_are_no_message_are_refused(address: str, data: bytes) -> None:
+    """On every kind of method; the service lives on."""
+    with grpc.insecure_channel(address) as channel:
+        for call in (
+            lambda: channel.unary_unary(f"/{NAME}/GetItemKnowledge")(data, timeout=100),
+            lambda: next(channel.unary_stream(f"/{NAME}/GenerateItemKnowledge")(data, timeout=100)),
+        ):
+            failed = failure(call)
+            assert failed.code() is grpc.StatusCode.INVALID_ARGUMENT
+            [violation] = details(failed, error_details_pb2.BadRequest).field_violations
+            assert violation.field == "request"
+
+
 def test_an_overload_says_when_to_come_back(servicer: FailingServicer, stub: Any) -> None:
     """RetryInfo holds the delay."""
     servicer.error = Overloaded("the queue is full", 2.5)
