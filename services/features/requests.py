@@ -5,6 +5,7 @@ Every function raises InvalidRequest with the paths of all fields that break a l
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -158,6 +159,8 @@ def _check_history(history: features_pb2.UserHistoryFeatures) -> Iterator[Violat
         yield "history.item_ids", f"must have at most {MAX_HISTORY} entries"
     for n, item_id in enumerate(history.item_ids):
         yield from check_id(f"history.item_ids[{n}]", item_id)
+    if any(later < earlier for earlier, later in itertools.pairwise(history.times)):
+        yield "history.times", "must be in order, oldest first"
     if not np.isfinite(history.ratings).all():
         yield "history.ratings", "must be finite numbers, not NaN or infinity"
 

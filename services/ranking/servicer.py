@@ -159,7 +159,14 @@ def _recommend_query(request: ranking_pb2.RecommendRequest) -> RecommendQuery:
 
 
 def _request_time(context: ranking_pb2.RankContext) -> int | None:
-    return context.request_time.seconds if context.HasField("request_time") else None
+    if not context.HasField("request_time"):
+        return None
+    try:
+        context.request_time.ToJsonString()  # which alone checks both seconds and nanos
+    except ValueError as error:
+        rule = "must be a Timestamp of the years 1 to 9999, with nanos of 0 to 999,999,999"
+        raise InvalidRequest([("context.request_time", rule)]) from error
+    return int(context.request_time.seconds)
 
 
 def _response(ranked: RankedList) -> ranking_pb2.RankResponse:

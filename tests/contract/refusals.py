@@ -87,6 +87,15 @@ FEATURES = [
     ),
     Refusal("PutUser", {}, ["user_id", "event", "write"]),
     Refusal("PutUser", {"user_id": "1", "event": STAMP, "history": {"item_ids": ["1"]}}, ["history"]),
+    Refusal(
+        "PutUser",
+        {
+            "user_id": "1",
+            "event": STAMP,
+            "history": {"item_ids": ["1", "2"], "ratings": [0, 0], "times": ["20", "10"]},
+        },
+        ["history.times"],
+    ),
     Refusal("AppendInteractions", {}, ["interactions"]),
     Refusal(
         "AppendInteractions",

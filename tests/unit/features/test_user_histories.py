@@ -119,10 +119,13 @@ class TestWholeHistories:
         assert features.client.append_interactions([late, late]) == ["APPLIED", "DUPLICATE"]
         assert (items_of(features), features.client.user("u1").user.ratings) == (["b", "a"], [4, 5])
 
-    def test_unsorted_entries_are_put_in_order(self, features: Features) -> None:
-        """Otherwise no place of an event would be right."""
-        features.client.put_user_history("u1", stamp("w"), ["c", "a", "b"], [3, 1, 2], [30, 10, 20])
-        assert (items_of(features), features.client.user("u1").user.ratings) == (["a", "b", "c"], [1, 2, 3])
+    def test_entries_out_of_order_are_refused(self, features: Features) -> None:
+        """Columns that do not belong together look like this, too; what was stored stays."""
+        features.client.put_user_history("u1", stamp("w"), ["a", "b"], [1, 2], [10, 10])
+        with pytest.raises(InvalidArgumentError) as refused:
+            features.client.put_user_history("u1", stamp("x", 1), ["c", "a", "b"], [3, 1, 2], [30, 10, 20])
+        assert [field for field, _ in refused.value.violations] == ["history.times"]
+        assert items_of(features) == ["a", "b"]
 
     def test_events_are_known_over_a_restart(self, start: Start, tmp_path: Path) -> None:
         """Their ids are on disk."""

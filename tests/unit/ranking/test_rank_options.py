@@ -10,6 +10,7 @@ from model_versions import expected_scores, field_index, register_version
 from ranking_parts import Ranking, wait_until
 
 from loreline.client import FailedPreconditionError, InvalidArgumentError
+from loreline.client.errors import client_errors
 from loreline.domain import Item, PackedItem
 from loreline.ranking.v1 import ranking_pb2
 from services.model_registry import UNKNOWN, ModelRegistry
@@ -121,3 +122,15 @@ def test_the_answer_says_which_network_ranked_and_times_stand_in_trailing_metada
     stages = {name: float(value) for name, value in (part.split("=") for part in text.split(","))}
     assert set(stages) == {"queue", "user_read", "item_read", "score", "total"}
     assert stages["total"] == pytest.approx(response.timings.total_ms, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(10**15, 0), (-(10**15), 0), (1_700_000_000, -1), (1_700_000_000, 10**9)]
+)
+def test_a_moment_that_cannot_be_is_refused(stocked: Ranking, seconds: int, nanos: int) -> None:
+    """It would rank as if the user had no history, or all of it, without a word."""
+    request = ranking_pb2.RankRequest(user_id="ann", scenario="movies", candidate_item_ids=["i0"])
+    request.context.request_time.seconds, request.context.request_time.nanos = seconds, nanos
+    with pytest.raises(InvalidArgumentError) as refused, client_errors():
+        stocked.client.stub.Rank(request, timeout=100)
+    assert [field for field, _ in refused.value.violations] == ["context.request_time"]
