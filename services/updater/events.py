@@ -103,9 +103,11 @@ def decode(
     headers: Mapping[str, bytes | None],
     max_bytes: int,
     stream: Stream = "items",
+    latest: datetime | None = None,
 ) -> Event:
     """The event that a record holds: an ItemEvent of the items topic, a UserEvent of the interactions topic.
 
+    One after `latest` is refused: it would outdate every event of its subject that comes until then.
     Raises PoisonEvent (EMPTY, OVERSIZE, CONTENT_TYPE, UNPARSABLE, INVALID).
     """
     if not value:
@@ -117,7 +119,7 @@ def decode(
     if kind not in _KINDS[stream]:
         raise PoisonEvent("INVALID", f"event: must be {' or '.join(_KINDS[stream])}, is {kind or 'not set'}")
     event = _event_of(message, kind)
-    violations = [*_check_stamp(message), *_check(event, kind), *_check_key(event, key, _KEY[stream])]
+    violations = [*_check_stamp(message, latest), *_check(event, kind), *_check_key(event, key, _KEY[stream])]
     if violations:
         raise PoisonEvent("INVALID", "; ".join(f"{field}: {expected}" for field, expected in violations))
     return event
@@ -160,10 +162,12 @@ def _event_time(message: catalog_pb2.CatalogEvent) -> datetime:
         raise PoisonEvent("INVALID", f"event_time: must be between the years 1 and 9999: {error}") from error
 
 
-def _check_stamp(message: catalog_pb2.CatalogEvent) -> Iterator[Violation]:
+def _check_stamp(message: catalog_pb2.CatalogEvent, latest: datetime | None) -> Iterator[Violation]:
     yield from check_id("event_id", message.event_id)
     if not message.HasField("event_time"):
         yield "event_time", "must be set"
+    elif latest is not None and moment(message.event_time) > latest:
+        yield "event_time", f"must not lie in the future, that is after {latest.isoformat(timespec='seconds')}"
 
 
 def _check(event: Event, kind: str) -> Iterator[Violation]:

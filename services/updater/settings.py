@@ -88,6 +88,8 @@ class UpdaterSettings(BaseSettings):
     """host:port on which metrics are served to Prometheus; empty: they are not."""
     max_value_bytes: PositiveInt = 1_048_576
     """Larger record values go to the dead letters unread, in bytes."""
+    max_future_seconds: NonNegativeFloat = 3600.0
+    """Events further in the future than this go to the dead letters: producers' clocks differ, but not by so much."""
     max_attempts: PositiveInt = 20
     """Tries of a batch that fails for another reason than an unreachable dependency, before dead letters."""
     session_timeout_seconds: PositiveFloat = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from kafka.consumer.fetcher import ConsumerRecord
@@ -142,8 +142,9 @@ def _pace(settings: UpdaterSettings, workers: int, batch_records: int, queue_rec
 
 
 def _decoder(settings: UpdaterSettings, stream: Stream) -> Callable[[ConsumerRecord], Event]:
-    return partial(_decode, settings.max_value_bytes, stream)
+    return partial(_decode, settings.max_value_bytes, timedelta(seconds=settings.max_future_seconds), stream)
 
 
-def _decode(max_bytes: int, stream: Stream, record: ConsumerRecord) -> Event:
-    return decode(record.key, record.value, dict(record.headers), max_bytes, stream)
+def _decode(max_bytes: int, max_future: timedelta, stream: Stream, record: ConsumerRecord) -> Event:
+    latest = datetime.now(UTC) + max_future
+    return decode(record.key, record.value, dict(record.headers), max_bytes, stream, latest)

@@ -76,7 +76,8 @@ def test_relative_improvement_is_that_of_the_paper() -> None:
 @pytest.mark.parametrize("network", [*MULTI_DOMAIN, *SINGLE_DOMAIN])
 def test_every_baseline_learns_each_domain(dataset: MultiDomainDataset, network: str, tmp_path: Path) -> None:
     """Far more than chance, where ids tell the labels."""
-    [found] = Experiment(dataset, tmp_path).compare({network: config_of(network)}, seeds=1)
+    config = config_of(network, epochs=16, patience=16)  # with 8 another seed may still end near chance
+    [found] = Experiment(dataset, tmp_path).compare({network: config}, seeds=1)
     assert {name: figures.heads for name, figures in found.domains.items()} == {name: ["own"] for name in DOMAINS}
     assert all(figures.samples == 32 for figures in found.domains.values())
     assert found.mean_auc > 0.7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf import json_format
@@ -160,6 +160,16 @@ def test_an_item_event_has_no_place_on_the_interactions_topic(event: CatalogEven
     with pytest.raises(PoisonEvent, match=str(event.event.WhichOneof("event"))) as caught:
         decode_event(event, stream="interactions")
     assert caught.value.reason == "INVALID"
+
+
+def test_an_event_of_the_far_future_is_refused() -> None:
+    """It would freeze its item until then; one at the bound is taken, since clocks differ."""
+    latest = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    near = item_upserted(ITEM, Stamp("near", latest))
+    far = item_upserted(ITEM, Stamp("far", latest + timedelta(microseconds=1)))
+    assert decode(near.key, near.value, {}, MAX_BYTES, latest=latest).stamp.event_id == "near"
+    with pytest.raises(PoisonEvent, match="event_time: must not lie in the future, that is after 2026-01-01T12:00:00"):
+        decode(far.key, far.value, {}, MAX_BYTES, latest=latest)
 
 
 def test_an_event_without_a_time_is_refused() -> None:
