@@ -9,6 +9,7 @@ from services.cli.output import NotReady, console
 from services.cli.settings import CliSettings
 from services.model_registry import ModelRegistry
 
+BULK_CALL_TIMEOUT_SECONDS = 600.0  # of one call about a page of texts
 INDEPENDENT = ("broker", "knowledge", "embedding", "features")
 
 

@@ -7,14 +7,13 @@ from services.cli.local_processes import LocalProcesses
 from services.cli.output import NotReady
 from services.cli.progress import progress_bar
 from services.cli.settings import CliSettings
+from services.cli.startup import BULK_CALL_TIMEOUT_SECONDS
 from services.cli.training.datasets import refuse_while_features_runs
 from services.trainer.data import offline_store
 from services.trainer.data.datasets import Dataset
 from services.trainer.knowledge import bulk
 from services.trainer.knowledge.collective import INDIVIDUAL, KnowledgeConfig
 from services.trainer.knowledge.kept_vectors import EncoderChanged, KeptVectors
-
-KNOWLEDGE_TIMEOUT_SECONDS = 600.0
 
 
 def build_knowledge(
@@ -42,8 +41,8 @@ def _built(
     items = list(dataset.items.values()) if subject != "user" else []
     users = [history for history, _ in offline_store.preference_histories(dataset)] if subject != "item" else []
     with (
-        KnowledgeClient(processes.address("knowledge"), KNOWLEDGE_TIMEOUT_SECONDS) as knowledge,
-        EmbeddingClient(processes.address("embedding"), KNOWLEDGE_TIMEOUT_SECONDS) as encoder,
+        KnowledgeClient(processes.address("knowledge"), BULK_CALL_TIMEOUT_SECONDS) as knowledge,
+        EmbeddingClient(processes.address("embedding"), BULK_CALL_TIMEOUT_SECONDS) as encoder,
         KeptVectors(encoder, settings.kept_vectors_file) as embedding,
         progress_bar() as bar,
     ):

@@ -12,7 +12,7 @@ from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, NotReady
 from services.cli.progress import progress_bar
 from services.cli.settings import CliSettings
-from services.cli.startup import start_processes
+from services.cli.startup import BULK_CALL_TIMEOUT_SECONDS, start_processes
 from services.cli.training.datasets import loaded_dataset, refuse_while_features_runs
 from services.knowledge.text_checks import RejectedText, accept_ready_made
 from services.trainer.data.datasets import Dataset
@@ -30,7 +30,6 @@ from services.trainer.knowledge.imported import (
 )
 from services.trainer.knowledge.vector_files import holds_vectors, read_vectors
 
-KNOWLEDGE_TIMEOUT_SECONDS = 600.0
 COMPOSED = "catalogue"  # the provider whose texts may repeat themselves, as they are put together of facts
 
 
@@ -90,7 +89,7 @@ def _encoded(
 ) -> list[KnowledgeRow]:
     start_processes(settings, ["embedding"], show=show)
     address = LocalProcesses(settings).address("embedding")
-    with EmbeddingClient(address, KNOWLEDGE_TIMEOUT_SECONDS) as embedding, progress_bar(show) as bar:
+    with EmbeddingClient(address, BULK_CALL_TIMEOUT_SECONDS) as embedding, progress_bar(show) as bar:
         task = bar.add_task(f"{subject}s: text to vector", total=len(texts))
         return rows_of(texts, scenario, subject, embedding, lambda n: bar.advance(task, n), model)
 

@@ -1,4 +1,4 @@
-"""One whole run: samples, the backbone without and with knowledge, export, registration."""
+"""The data of a run, the training of one network on it, and who is told how it goes on."""
 
 from __future__ import annotations
 
