@@ -82,17 +82,21 @@ def test_producers_whose_clocks_are_off_are_ordered_by_the_time_that_they_say(tm
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_hundred_thousand_events_take_no_more_memory_than_the_first_twenty(tmp_path: Path) -> None:
-    """The knowledge service is away, so the queue is full all the time; the log holds the rest."""
+def test_a_hundred_thousand_events_take_no_more_memory_than_the_first_forty(tmp_path: Path) -> None:
+    """The knowledge service is away, so the queue is full all the time; the log holds the rest.
+
+    Equal shares are compared, since what a fetch brings at once grows with what lies in the log, up to a bound; an
+    updater that kept the records of the last three shares would need more than half as much again.
+    """
     events = flow(80_000, seed=29)
-    first = len(events.records) // 5
+    assert len(events.records) > 100_000
+    share = len(events.records) // 5 + 1
     with running_line(tmp_path, UPDATER_KNOWLEDGE_QUEUE_RECORDS="1000") as line:
         line.kill("knowledge")
         updater = psutil.Process(line.processes.status("updater").pid)
-        line.send(events.records[:first])
-        line.wait_until_done(seconds=300, stages=("content",))
-        early = updater.memory_info().rss
-        line.send(events.records[first:])
-        line.wait_until_done(seconds=600, stages=("content",))
-        assert len(events.records) > 100_000
-        assert updater.memory_info().rss < early * 1.15
+        after: list[int] = []
+        for start in range(0, len(events.records), share):
+            line.send(events.records[start : start + share])
+            line.wait_until_done(seconds=300, stages=("content",))
+            after.append(updater.memory_info().rss)
+        assert max(after[-2:]) < max(after[:2]) * 1.25, after
