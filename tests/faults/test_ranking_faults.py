@@ -23,6 +23,7 @@ from loreline.client import ServiceUnavailableError
 from loreline.ranking.v1 import ranking_pb2, ranking_pb2_grpc
 from services.cli.local_processes import free_port
 from services.model_registry import ModelRegistry
+from services.ranking.request_stream import AT_ONCE
 from tests.faults.line import hanging, wait_for
 from tests.faults.ranking_flow import USER, Shop, film, running_shop
 from tests.integration.triton_server import running_triton
@@ -111,9 +112,11 @@ class TestClients:
                 sent["requests"] += 1
                 yield ranking_pb2.RankStreamRequest(id=number + 1, request=request_of(IDS))
 
-        before = shop.memory_bytes()
+        before, handled = shop.memory_bytes(), self._handled(shop)
         stream = stub.RankStream(requests())
-        wait_for(lambda: sent["requests"] > 0 and self._is_idle(shop), 30, "the stream to be held back")
+        wait_for(
+            lambda: self._handled(shop) >= handled + AT_ONCE and self._is_idle(shop), 100, "the stream to be held back"
+        )
         for _ in range(20):
             shop.rank(IDS)
         done.set()
@@ -121,6 +124,10 @@ class TestClients:
         assert shop.memory_bytes() < before + 64 * MEBIBYTE
         assert sent["requests"] < 100_000
         wait_for(lambda: shop.metric("loreline_ranking_running_requests") == 0, 100, "the work to end")
+
+    def _handled(self, shop: Shop) -> float:
+        """Requests that were ranked or refused so far."""
+        return shop.metric("loreline_ranking_requests_total") + shop.metric("loreline_ranking_shed_requests_total")
 
     def _is_idle(self, shop: Shop) -> bool:
         return shop.metric("loreline_ranking_running_requests") == shop.metric("loreline_ranking_waiting_requests") == 0
