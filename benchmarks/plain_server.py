@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +20,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from benchmarks.plain_path import FOLDER_VARIABLE, Inputs, PlainPath
 from loreline.ranking.v1 import ranking_pb2
+from services.runtime.stop_signal import StopSignal
 
 THREADS = 16
 SERVICE = "loreline.ranking.v1.RankingService"
@@ -35,9 +34,7 @@ def main() -> None:
     given = parser.parse_args()
     answer = _ranks_with(given.triton) if given.triton else lambda request: request
     server = serving(answer, f"127.0.0.1:{given.port}")
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    stop.wait()
+    StopSignal().wait()
     server.stop(1).wait()
 
 

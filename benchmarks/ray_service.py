@@ -45,7 +45,8 @@ def main() -> None:
     deployment = PlainRanking.options(num_replicas=given.replicas, max_ongoing_requests=100)
     serve.run(deployment.bind(os.environ[FOLDER_VARIABLE]), route_prefix="/rank")
     print(READY, flush=True)
-    stop.wait()
+    while not stop.wait(0.5):  # Python sees a signal that another thread took when the main thread wakes up
+        pass
     serve.shutdown()
     ray.shutdown()
 

@@ -17,7 +17,9 @@ import sys
 import sysconfig
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
@@ -88,14 +90,25 @@ def wait_until_ready(address: str, server: subprocess.Popen[bytes], seconds: flo
         client.close()
 
 
+def start(line: Sequence[str], environment: Path, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start the server, with whatever it starts in a process group of its own; `output` takes what it says."""
+    variables = server_environment(environment)
+    return subprocess.Popen(line, env=variables, stdout=output, stderr=output and subprocess.STDOUT, process_group=0)
+
+
 def stop(server: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int:
-    """End the server, by force when it takes longer than `seconds`; returns its exit code."""
+    """End the server, by force when it takes longer than `seconds`, and what it leaves; returns its exit code."""
     server.terminate()
-    try:
-        return server.wait(seconds)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        return server.wait()
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(seconds)
+    return kill(server)
+
+
+def kill(server: subprocess.Popen[bytes]) -> int:
+    """End the server by force, and the stubs of the Python backend, which outlive it; returns its exit code."""
+    with suppress(ProcessLookupError):  # there is nobody left
+        os.killpg(server.pid, signal.SIGKILL)
+    return server.wait()
 
 
 def _is_ready(client: triton.InferenceServerClient) -> bool:
@@ -116,12 +129,13 @@ def _complete_backend(server: Path) -> None:
 
 def serve(line: Sequence[str], environment: Path, address: str) -> None:
     """Run the server until it ends or this process is told to. Raises ServerFailed."""
-    server = subprocess.Popen(line, env=server_environment(environment))
+    server = start(line, environment)
     try:
         wait_until_ready(address, server)
         sys.stdout.write(f"Triton is ready at {address}\n")
         sys.stdout.flush()
-        server.wait()
+        while server.poll() is None:  # a signal that comes before a wait without end begins is not seen until it ends
+            time.sleep(0.2)
         raise ServerFailed(f"Triton ended with code {server.returncode}; its log says why")
     finally:
         stop(server)

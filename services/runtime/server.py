@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from services.runtime.admission_interceptor import AdmissionInterceptor
 from services.runtime.error_interceptor import ErrorInterceptor
 from services.runtime.health import Check, HealthMonitor
 from services.runtime.process_settings import refuse_to_start
+from services.runtime.stop_signal import StopSignal
 from services.runtime.worker import tell_serving
 
 log = structlog.get_logger(__name__)
@@ -81,9 +81,7 @@ def serve(
 
     Exits with code 2 when the address cannot be bound. Must run in the main thread.
     """
-    stop = threading.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stop.set())
+    stop = StopSignal()
     health = HealthMonitor(checks, [service.name for service in services])
     try:
         server = start_server(options, services, health)

@@ -22,6 +22,7 @@ import structlog
 from services.runtime.process_settings import refuse_to_start
 from services.runtime.server import ServerOptions
 from services.runtime.shared_port import PortUnavailable, reserve_port
+from services.runtime.stop_signal import StopSignal
 from services.runtime.worker import WORKER_VARIABLE, stop_with_supervisor, worker_number
 
 log = structlog.get_logger(__name__)
@@ -97,23 +98,25 @@ class _Worker:
 
 
 class Supervisor:
-    """Keeps `options.processes` workers that run `command`; a thread each waits for its end and starts it again."""
+    """Keeps `options.processes` workers that run `command`; a thread each waits for its end and starts it again.
+
+    Must be made in the main thread.
+    """
 
     def __init__(self, command: Sequence[str], options: ServerOptions, policy: SupervisorPolicy) -> None:
         self._command, self._options, self._policy = list(command), options, policy
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._stop, self._stopping = StopSignal(), threading.Event()
         self._running: dict[int, _Worker] = {}
         self._exit_code = 0
 
     def run(self) -> int:
         """Start the workers, keep them until a signal comes or it must give up, drain them; returns the exit code."""
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signal_number, lambda *_: self._stopping.set())
         keepers = [threading.Thread(target=self._keep, args=[number]) for number in range(self._options.processes)]
         for keeper in keepers:
             keeper.start()
-        self._stopping.wait()
+        self._stop.wait()
+        self._stopping.set()
         self._drain(keepers)
         return self._exit_code
 
@@ -149,6 +152,7 @@ class Supervisor:
         self._exit_code = WRONG_SETTINGS if code == WRONG_SETTINGS else 1
         log.error("giving up: no worker stays", failures=failures, code=code)
         self._stopping.set()
+        self._stop.stop()
 
     def _drain(self, keepers: Sequence[threading.Thread]) -> None:
         deadline = time.monotonic() + self._options.drain_seconds + self._policy.close_seconds

@@ -26,8 +26,7 @@ class TritonProcess:
 
     def kill(self) -> None:
         """End it without a word."""
-        self.process.kill()
-        self.process.wait()
+        local_server.kill(self.process)
 
 
 @contextmanager
@@ -42,9 +41,7 @@ def running_triton(model_repository: Path, address: str = "", explicit: bool = F
     )
     log_path = model_repository.parent / "triton.log"
     with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            command, env=local_server.server_environment(environment), stdout=log, stderr=subprocess.STDOUT
-        )
+        process = local_server.start(command, environment, log)
     try:
         local_server.wait_until_ready(address, process)
         yield TritonProcess(address, process)
