@@ -23,6 +23,7 @@ from services.ranking.item_index import ItemIndex
 from services.runtime.server import ServerOptions, Service, serve
 
 WIDTH, PAGE, HISTORY, LIKED = 32, 1000, 50, 5.0
+EPOCH = "made up"
 SPREAD = 0.5  # of the vectors around their centre; the centres' numbers have a deviation of 1
 QUERIES, NEAREST = 200, 100
 NAME = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"].full_name
@@ -73,12 +74,14 @@ class MadeUpFeatures(features_pb2_grpc.FeaturesServiceServicer):
         self, request: features_pb2.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[features_pb2.WatchResponse]:
         """See the contract; nothing changes afterwards."""
+        last = features_pb2.WatchResponse(sequence=self._items, caught_up=True, epoch=EPOCH)
         for start in range(request.after_sequence, self._items, PAGE):
             end = min(start + PAGE, self._items)
             items = [self._item(number) for number in range(start, end)]
-            yield features_pb2.WatchResponse(items=items, sequence=end, caught_up=end == self._items)
+            yield features_pb2.WatchResponse(items=items, sequence=end, caught_up=end == self._items, epoch=EPOCH)
         while context.is_active():
             time.sleep(0.2)
+            yield last
 
     def GetUser(
         self, request: features_pb2.GetUserRequest, context: grpc.ServicerContext

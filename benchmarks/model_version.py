@@ -16,8 +16,8 @@ GENRES = [f"Genre {n}" for n in range(18)]
 KNOWLEDGE_WIDTH = 384
 
 
-def promote_random_version(registry: ModelRegistry, items: int) -> None:
-    """Register version 1, a DIN that knows the items i0, i1, ..., and make it the active one."""
+def promote_random_version(registry: ModelRegistry, items: int, encoder: str = "random") -> None:
+    """Register version 1, a DIN that knows the items i0, i1, ... and an encoder's vectors; make it the active one."""
     config, scenario = read_config("din"), load_scenario("movies")
     vocabulary = Vocabulary([f"i{n}" for n in range(items)], {"genre": GENRES, "decade": ["1980", "1990"]})
     network = build_knowledge_augmented(config, vocabulary, scenario, KNOWLEDGE_WIDTH)
@@ -30,7 +30,7 @@ def promote_random_version(registry: ModelRegistry, items: int) -> None:
         scenario="movies",
         backbone=config.backbone,
         created_time=datetime.now(UTC),
-        encoder="random",
+        encoder=encoder,
         knowledge_dimension=KNOWLEDGE_WIDTH,
         augmented_dimension=config.embedding_width,
         history_length=config.history_length,

@@ -23,8 +23,10 @@ from loreline.domain import Item, PackedItem
 from services.cli.local_processes import LocalProcesses, free_port
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
+from services.embedding.encoder_export import exported_encoder
 from services.model_registry import ModelRegistry
 
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")
 START_SECONDS = 60.0
 
@@ -131,7 +133,8 @@ def running_line(home: Path, provider: str, variables: Mapping[str, str]) -> Ite
     """The processes over an empty home; `variables` are LORELINE_ settings of theirs."""
     settings = CliSettings(home=home, knowledge_provider=provider, preferred_ports=False)
     with ExitStack() as stack:
-        promote_random_version(ModelRegistry(settings.model_registry), items=100)
+        encoder = exported_encoder(DEFAULT_ENCODER).name
+        promote_random_version(ModelRegistry(settings.model_registry), items=100, encoder=encoder)
         port = free_port(0)
         stub = stack.enter_context(_process(["-m", "benchmarks.language_model_stub", "--port", str(port)], {}))
         url = f"http://127.0.0.1:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -18,7 +19,9 @@ PAGE = 1000
 class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
     """GetItems, GetUser, Watch, and descriptions as they stand in `described_*`; `put` and `remove` change the items.
 
-    `reads` holds the ids of each GetItems call, `watched_from` the sequence that each Watch began after.
+    `reads` holds the ids of each GetItems call, `watched_from` the sequence that each Watch began after. While
+    `falls_silent` is set, watchers hear nothing, as over a network that swallows everything; while `hangs` is, reads of
+    users have no answer.
     """
 
     def __init__(self) -> None:
@@ -26,8 +29,9 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
         self._items: dict[str, features_pb2.PackedItem] = {}
         self._sequences: dict[str, int] = {}
         self._users: dict[str, features_pb2.PackedUser] = {}
-        self._sequence = 0
+        self._sequence, self._epoch = 0, 1
         self._closed = False
+        self.falls_silent = self.hangs = False
         self.reads: list[list[str]] = []
         self.watched_from: list[int] = []
         self.described_items: dict[str, features_pb2.DescribeItemResponse] = {}
@@ -47,6 +51,19 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
         """Store items of which no watcher is told, as if the news were late."""
         self.silent_items |= {item.item_id: features_pb2.PackedItem.FromString(pack_item(item)) for item in items}
 
+    def set_up_anew(self, *items: PackedItem) -> None:
+        """Forget all items and what was told of them, as with a new store; then store these."""
+        with self._changed:
+            self._items, self._sequences, self._sequence = {}, {}, 0
+            self._epoch += 1
+        self.put(*items)
+
+    def set_back(self, *items: PackedItem) -> None:
+        """Forget all items and what was told of them, as with a store from a backup; then store these."""
+        with self._changed:
+            self._items, self._sequences, self._sequence = {}, {}, 0
+        self.put(*items)
+
     def remove(self, item_id: str) -> None:
         """Delete an item, leaving a tombstone."""
         self.put(PackedItem(item_id, "", [], deleted=True))
@@ -61,6 +78,10 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
             self._closed = True
             self._changed.notify_all()
 
+    def open(self) -> None:
+        """Let watches be opened again."""
+        self._closed = False
+
     def GetItems(self, request: features_pb2.GetItemsRequest, context: grpc.ServicerContext):
         self.reads.append(list(request.item_ids))
         stored = self._items | self.silent_items
@@ -71,6 +92,8 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
         )
 
     def GetUser(self, request: features_pb2.GetUserRequest, context: grpc.ServicerContext):
+        while self.hangs and context.is_active():
+            time.sleep(0.02)
         user = self._users.get(request.user_id)
         if user is None:
             missing = features_pb2.FEATURE_STATUS_NOT_FOUND
@@ -95,10 +118,18 @@ class MemoryFeatures(features_pb2_grpc.FeaturesServiceServicer):
 
     def Watch(self, request: features_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator:
         self.watched_from.append(request.after_sequence)
-        after = request.after_sequence
-        while not self._closed and context.is_active():
-            page, after, caught_up = self._page(after)
-            yield features_pb2.WatchResponse(items=page, sequence=after, caught_up=caught_up)
+        restarted = not request.after_sequence or request.epoch != str(self._epoch)
+        after = 0 if restarted else request.after_sequence
+        if after > self._sequence:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "after_sequence: it is beyond the newest")
+        epoch = self._epoch
+        while not self._closed and context.is_active() and epoch == self._epoch:
+            page, last, caught_up = self._page(after)
+            if not self.falls_silent:
+                yield features_pb2.WatchResponse(
+                    items=page, sequence=last, caught_up=caught_up, epoch=str(epoch), restarted=restarted
+                )
+                after, restarted = last, False
             with self._changed:
                 self._changed.wait_for(lambda seen=after: self._closed or self._sequence > seen, timeout=0.2)
 

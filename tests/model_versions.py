@@ -6,20 +6,24 @@ order changes a score; `expected_scores` is the same function in NumPy. The adap
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import numpy_helper, parser
 
+from services.embedding.encoder_export import exported_encoder
 from services.model_registry import PADDING, GoldenSet, Manifest, ModelRegistry, Vocabulary
 from services.model_registry.file_hashes import file_hash
 
 KNOWLEDGE, AUGMENTED, HISTORY = 6, 4, 5  # widths K and A, length L
+ENCODER, DEFAULT_ENCODER = "test-encoder", "all-MiniLM-L6-v2"
 FIELDS = {"genre": ["Comedy", "Drama", "Horror"], "decade": ["1980", "1990"]}
 ITEM_IDS = [f"i{number}" for number in range(40)]
 ROWS = 64  # of the scorer's tables: at least the vocabulary's
@@ -69,13 +73,15 @@ def register_version(
     seed: int | None = None,
     promote: bool = False,
     knowledge: int = KNOWLEDGE,
+    encoder: str = ENCODER,
     golden: bool = True,
     poison: Mapping[str, float] | None = None,
 ) -> str:
     """Register a small version, and promote it if asked; returns its name. `seed` defaults to the version.
 
-    `knowledge` is the adaptor's input width, to be the encoder's where a real one is in the line. `poison` is added to
-    tables of the exported halves by name, after the golden set was made of the right ones.
+    `knowledge` is the adaptor's input width, and `encoder` whose vectors it takes: see `of_the_default_encoder` where a
+    real one is in the line. `poison` is added to tables of the exported halves by name, after the golden set was made
+    of the right ones.
     """
     version = registry.next_version()
     registry.root.mkdir(parents=True, exist_ok=True)
@@ -90,7 +96,7 @@ def register_version(
     )
     _write(ADAPTOR, {name: tables[name] for name in ("item_weight", "user_weight")}, files / "adaptor.onnx")
     vocabulary().write(files / "vocabulary.json")
-    registry.register(manifest(version, knowledge), files)
+    registry.register(manifest(version, knowledge, encoder), files)
     if promote:
         registry.promote(version)
     return version
@@ -109,14 +115,20 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(ITEM_IDS, FIELDS)
 
 
-def manifest(version: str, knowledge: int = KNOWLEDGE) -> Manifest:
+def of_the_default_encoder() -> dict[str, Any]:
+    """`knowledge` and `encoder` of a version for the encoder that the embedding service has by default."""
+    facts = json.loads((exported_encoder(DEFAULT_ENCODER) / "encoder.json").read_text(encoding="utf-8"))
+    return {"knowledge": facts["dimension"], "encoder": facts["id"]}
+
+
+def manifest(version: str, knowledge: int = KNOWLEDGE, encoder: str = ENCODER) -> Manifest:
     """The manifest of such a version."""
     return Manifest(
         version=version,
         scenario="movies",
         backbone="linear",
         created_time=datetime.now(UTC),
-        encoder="test-encoder",
+        encoder=encoder,
         knowledge_dimension=knowledge,
         augmented_dimension=AUGMENTED,
         history_length=HISTORY,

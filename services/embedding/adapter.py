@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 class Adapted:
     """float32 (N, A) augmented vectors, and the model version whose adaptor made them.
 
-    `others` are active versions of other kinds; none when a version was named.
+    `others` are active versions of other kinds that take the encoder's vectors; none when a version was named.
     `expert_weights` (N, E) say how its `experts` were mixed; E is 0 when not asked for, or when the file cannot say.
     """
 
@@ -40,6 +41,7 @@ class Adapted:
 class _Adaptor:
     session: onnxruntime.InferenceSession
     knowledge_dimension: int
+    encoder: str
     experts: dict[str, list[str]]  # names by output; none in files exported before there were such outputs
 
 
@@ -64,15 +66,21 @@ class Adapter:
         self._lock = threading.Lock()
 
     def adapt(
-        self, subject: Subject, vectors: npt.NDArray[np.float32], version: str = "", with_experts: bool = False
+        self,
+        subject: Subject,
+        vectors: npt.NDArray[np.float32],
+        encoder: str,
+        version: str = "",
+        with_experts: bool = False,
     ) -> Adapted:
-        """Adapt float32 (N, K), N from 1 to 1,024. An empty `version` means the active one, best of kind kar.
+        """Adapt float32 (N, K) of an encoder, N from 1 to 1,024. An empty `version` means the active one, best of kind
+        kar, of those that were trained on the encoder.
 
-        Raises FailedPrecondition before any promotion, NotFound for an unknown version, InvalidRequest for a wrong
-        width or for numbers that are not finite.
+        Raises FailedPrecondition before any promotion, and for an encoder that the version was not trained on, NotFound
+        for an unknown version, InvalidRequest for a wrong width or for numbers that are not finite.
         """
         with self._metrics.adapt(subject, len(vectors)):
-            chosen, *others = [version] if version else self._active()
+            chosen, *others = self._taking(vectors, encoder, [version] if version else self._active())
             return replace(self._adapted(subject, vectors, chosen, with_experts), others=tuple(others))
 
     def _adapted(self, subject: Subject, vectors: npt.NDArray[np.float32], version: str, with_experts: bool) -> Adapted:
@@ -85,6 +93,22 @@ class Adapter:
         augmented, *gates = adaptor.session.run([f"{subject}_augmented", *([gate] if experts else [])], inputs)
         weights = gates[0] if gates else np.empty((len(vectors), 0), dtype=np.float32)
         return Adapted(augmented, version, experts, weights)
+
+    def _taking(self, vectors: npt.NDArray[np.float32], encoder: str, versions: Sequence[str]) -> list[str]:
+        """Those of some versions that were trained on an encoder's vectors.
+
+        Raises FailedPrecondition when none was, InvalidRequest when the vectors are wrong in themselves.
+        """
+        adaptors = {version: self._adaptor(version) for version in versions}
+        taking = [version for version in versions if adaptors[version].encoder == encoder]
+        if not taking:
+            _check(vectors, adaptors[versions[0]].knowledge_dimension, versions[0])
+            trained = ", ".join(f"{version} on {adaptor.encoder!r}" for version, adaptor in adaptors.items())
+            raise FailedPrecondition(
+                f"the vectors are of encoder {encoder!r}, and model version {trained} was trained: train one on the "
+                "vectors' encoder, or make them anew with `loreline knowledge rebuild --vectors`"
+            )
+        return taking
 
     def _active(self) -> list[str]:
         versions = self._registry.adapted_versions()
@@ -118,7 +142,7 @@ class Adapter:
         options.intra_op_num_threads = self._threads
         log.info("adaptor loaded", model_version=version)
         session = onnxruntime.InferenceSession(folder / "adaptor.onnx", options)
-        return _Adaptor(session, manifest.knowledge_dimension, _experts(session))
+        return _Adaptor(session, manifest.knowledge_dimension, manifest.encoder, _experts(session))
 
 
 def _experts(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:

@@ -79,7 +79,9 @@ class PartitionWork:
 
     def _adapt(self, adapter: Adapter, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         pages = (vectors[start : start + MAX_VECTORS] for start in range(0, len(vectors), MAX_VECTORS))
-        found = [adapter.adapt(self.job.subject, page, self.job.model_version).vectors for page in pages]
+        found = [
+            adapter.adapt(self.job.subject, page, self.job.encoder, self.job.model_version).vectors for page in pages
+        ]
         return np.concatenate(found)
 
 

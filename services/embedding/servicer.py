@@ -39,8 +39,12 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             raise InvalidRequest([("subject", "must be SUBJECT_ITEM or SUBJECT_USER")])
         if not request.dimension or not request.vectors or len(request.vectors) % request.dimension:
             raise InvalidRequest([("vectors", f"must hold one or more vectors of {request.dimension} numbers")])
+        if not request.encoder:
+            raise InvalidRequest([("encoder", "must name the encoder that made the vectors")])
         vectors = np.array(request.vectors, dtype=np.float32).reshape(-1, request.dimension)
-        adapted = self._adapter.adapt(_SUBJECTS[request.subject], vectors, request.model_version, request.with_experts)
+        adapted = self._adapter.adapt(
+            _SUBJECTS[request.subject], vectors, request.encoder, request.model_version, request.with_experts
+        )
         return embedding_pb2.AdaptResponse(
             model_version=adapted.model_version,
             dimension=adapted.vectors.shape[1],

@@ -30,6 +30,7 @@ def main() -> None:
         listen_address=settings.listen_address,
         workers=settings.workers,
         max_concurrent_calls=settings.max_concurrent_calls,
+        max_streams=settings.max_streams,
         drain_seconds=settings.drain_seconds,
     )
     metrics = FeaturesMetrics(ledger)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,16 +12,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from loreline.client import unpack_item
 from loreline.client.messages import knowledge_bytes, vector_bytes, vector_of
 from loreline.domain import Item, KnowledgeVectors, Stamp, microseconds
 from services.features import ordering
-from services.features.ledger import Ledger
+from services.features.ledger import Kind, Ledger
 from services.features.online_store import OnlineStore
 from services.features.ordering import ItemState, WriteOutcome
+from services.runtime.errors import InvalidRequest
 
 PAGE = 500
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,12 @@ ItemWrite = ContentWrite | KnowledgeWrite | Removal
 
 @dataclass(frozen=True)
 class VectorPage:
-    """Knowledge vectors (N, K) of N subjects, all of one encoder."""
+    """Knowledge vectors (N, K) of N subjects, all of one encoder, and what names the knowledge that each is of."""
 
     subject_ids: list[str]
     encoder: str
     vectors: npt.NDArray[np.float32]
+    etags: list[str]
 
 
 class ItemFeatures:
@@ -82,8 +87,19 @@ class ItemFeatures:
         return [value for value in living if value is not None], missing
 
     def put(self, writes: Sequence[ItemWrite]) -> list[WriteOutcome]:
-        """Apply writes in order; one outcome each. Raises DependencyUnavailable, and then all may be sent again."""
+        """Apply writes in order; one outcome each.
+
+        Raises InvalidRequest, and then nothing is stored; DependencyUnavailable, and then all may be sent again.
+        """
         with self._writing:
+            check_widths(
+                self._ledger,
+                [
+                    (f"writes[{place}].knowledge", write.vectors)
+                    for place, write in enumerate(writes)
+                    if isinstance(write, KnowledgeWrite)
+                ],
+            )
             states: dict[str, ItemState] = self._ledger.items(list({write.item_id for write in writes}))
             outcomes = [self._transition(states, write) for write in writes]
             applied = [
@@ -94,25 +110,24 @@ class ItemFeatures:
 
     def vectors(self, lacking_version: str) -> Iterator[VectorPage]:
         """Pages of stored knowledge vectors, of all items or of those without a version's augmented vector."""
-        yield from vector_pages(
-            self._store, "item_knowledge", self._ledger.subjects_with_knowledge("item", lacking_version)
-        )
+        yield from vector_pages(self._store, self._ledger, "item", lacking_version)
 
     def put_augmented(
         self,
         version: str,
         item_ids: Sequence[str],
+        etags: Sequence[str],
         vectors: npt.NDArray[np.float32],
         serving: str = "",
         kept: Collection[str] = (),
     ) -> int:
-        """Store (N, A) augmented vectors of one version; items deleted or without knowledge are passed over."""
+        """Store (N, A) augmented vectors of one version, where the knowledge is still that which `etags` name."""
         with self._writing:
             known = self._ledger.items(item_ids)
             states = [
                 _with_version(state, version, vector, serving, kept)
-                for item_id, vector in zip(item_ids, vectors, strict=True)
-                if (state := known.get(item_id)) and state.knowledge
+                for item_id, etag, vector in zip(item_ids, etags, vectors, strict=True)
+                if (state := known.get(item_id)) and state.knowledge and ordering.etag(state) == etag
             ]
             self._store.write("item_packed", [_packed_row(state) for state in states])
             self._ledger.put_items(states)
@@ -142,14 +157,54 @@ class ItemFeatures:
         self._ledger.put_items(states.values())
 
 
-def vector_pages(store: OnlineStore, view: str, subject_ids: Sequence[str]) -> Iterator[VectorPage]:
-    """Pages of the vectors in a knowledge view; a page never mixes encoders."""
+def check_widths(ledger: Ledger, known: Sequence[tuple[str, KnowledgeVectors]]) -> None:
+    """Refuse vectors of another width than their encoder's others have; the first of an encoder says which it is.
+
+    `known` holds the path of each knowledge in its request. Raises InvalidRequest.
+    """
+    widths, wrong = dict[str, int](), []
+    for path, vectors in known:
+        width = widths.setdefault(vectors.encoder, ledger.width(vectors.encoder) or len(vectors.vector))
+        if len(vectors.vector) != width:
+            rule = f"must have {width} numbers, as those of encoder {vectors.encoder!r} have, got {len(vectors.vector)}"
+            wrong.append((f"{path}.vector", rule))
+    if wrong:
+        raise InvalidRequest(wrong)
+    for encoder, width in widths.items():
+        ledger.keep_width(encoder, width)
+
+
+def vector_pages(store: OnlineStore, ledger: Ledger, kind: Kind, lacking_version: str) -> Iterator[VectorPage]:
+    """Pages of stored knowledge vectors, of all subjects or of those without a version's augmented vector.
+
+    A page never mixes encoders. The ledger is read before the store: a vector that is newer than what its etag names is
+    adapted for nothing, and one that is older never stored.
+    """
+    subject_ids = ledger.subjects_with_knowledge(kind, lacking_version)
     for start in range(0, len(subject_ids), PAGE):
-        ids = subject_ids[start : start + PAGE]
-        rows = [(i, row) for i, row in zip(ids, store.read(view, ids), strict=True) if row["vector"]]
-        for encoder in sorted({row["encoder"] for _, row in rows}):
-            of_encoder = [(i, vector_of(row["vector"])) for i, row in rows if row["encoder"] == encoder]
-            yield VectorPage([i for i, _ in of_encoder], encoder, np.stack([vector for _, vector in of_encoder]))
+        etags = ledger.etags(kind, subject_ids[start : start + PAGE])
+        rows = zip(etags, store.read(f"{kind}_knowledge", list(etags)), strict=True)
+        stored = [(subject, row["encoder"], vector_of(row["vector"])) for subject, row in rows if row["vector"]]
+        for encoder in sorted({encoder for _, encoder, _ in stored}):
+            of_encoder = [(subject, vector) for subject, of, vector in stored if of == encoder]
+            fitting = _of_one_width(kind, encoder, ledger.width(encoder), of_encoder)
+            if fitting:
+                ids = [subject for subject, _ in fitting]
+                vectors = np.stack([vector for _, vector in fitting])
+                yield VectorPage(ids, encoder, vectors, [etags[subject] for subject in ids])
+
+
+def _of_one_width(
+    kind: Kind, encoder: str, width: int, vectors: Sequence[tuple[str, npt.NDArray[np.float32]]]
+) -> Sequence[tuple[str, npt.NDArray[np.float32]]]:
+    """The vectors of an encoder's width, or where that is not known of the width that most have; others are logged."""
+    (most, _), *others = Counter(len(vector) for _, vector in vectors).most_common()
+    if not others and width in (0, most):
+        return vectors
+    expected = width or most
+    misfits = [subject for subject, vector in vectors if len(vector) != expected]
+    log.warning("knowledge vectors of a wrong width are passed over", kind=kind, encoder=encoder, subjects=misfits)
+    return [(subject, vector) for subject, vector in vectors if len(vector) == expected]
 
 
 def _with_version(

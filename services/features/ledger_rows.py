@@ -1,9 +1,10 @@
-"""The ledger's table, and how a subject's state becomes a row of it and back."""
+"""The ledger's tables, and how a subject's state becomes a row of it and back."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import uuid
 from array import array
 from typing import Any
 
@@ -21,6 +22,8 @@ CREATE TABLE IF NOT EXISTS subjects (
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_sequence ON subjects (kind, sequence);
+CREATE TABLE IF NOT EXISTS properties (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS encoder_widths (encoder TEXT PRIMARY KEY, width INTEGER) WITHOUT ROWID;
 """
 ADDED = {  # columns that files of earlier versions lack
     "answer_key": "TEXT NOT NULL DEFAULT ''",
@@ -38,12 +41,13 @@ Row = tuple[Any, ...]
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Create the table, or add what a file of an earlier version lacks; rows stay as they are."""
+    """Create the tables, or add what a file of an earlier version lacks; rows stay as they are."""
     connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
     present = {row[1] for row in connection.execute("PRAGMA table_info(subjects)")}
     for name, declaration in ADDED.items():
         if name not in present:
             connection.execute(f"ALTER TABLE subjects ADD COLUMN {name} {declaration}")
+    connection.execute("INSERT OR IGNORE INTO properties VALUES ('epoch', ?)", (uuid.uuid4().hex,))
 
 
 def item_state(row: Row) -> ItemState:

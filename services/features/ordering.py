@@ -179,6 +179,15 @@ def answer_of(vectors: KnowledgeVectors) -> Answer:
     return Answer(source.key, microseconds(source.created_time), vectors.encoder)
 
 
+def etag(state: ItemState | UserState) -> str:
+    """Names the knowledge that a subject's vectors are of: the event, its answer, the encoder; empty without any."""
+    if state.knowledge is None:
+        return ""
+    answer = state.answer
+    named = [*state.knowledge.order, *([answer.key, answer.created_us, answer.encoder] if answer else [])]
+    return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
+
+
 def content_hash(item: Item) -> str:
     """A hash of all that knowledge is made from."""
     document = [item.scenario, item.title, dict(sorted(item.attributes.items()))]

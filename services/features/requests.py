@@ -86,6 +86,11 @@ def augmented_vectors(request: features_pb2.PutAugmentedRequest) -> npt.NDArray[
     _refuse(_count("subject_ids", len(ids), MAX_WRITES))
     if len(set(ids)) != len(ids):
         raise InvalidRequest([("subject_ids", "must be unique")])
+    if len(request.etags) != len(ids):
+        rule = (
+            f"must hold one for each of the {len(ids)} subjects, as ListKnowledge gave them, got {len(request.etags)}"
+        )
+        raise InvalidRequest([("etags", rule)])
     if not request.model_version:
         raise InvalidRequest([("model_version", "must name the version whose adaptor made the vectors")])
     if len(request.kept_versions) > MAX_KEPT_VERSIONS:
@@ -106,6 +111,18 @@ def listing(request: features_pb2.ListSubjectsRequest) -> tuple[Kind, str, str]:
     if request.scenario:
         _refuse(_check_scenario("scenario", request.scenario))
     return kind, request.after_id, request.scenario
+
+
+def watched_from(request: features_pb2.WatchRequest, epoch: str, newest: int) -> tuple[int, bool]:
+    """The sequence number to start after, and whether that is a start with everything stored."""
+    after = request.after_sequence
+    if after and not request.epoch:
+        raise InvalidRequest([("epoch", "must be given with after_sequence")])
+    if after == 0 or request.epoch != epoch:
+        return 0, True
+    if after > newest:
+        raise InvalidRequest([("after_sequence", f"must be at most {newest}, the newest of its epoch, got {after}")])
+    return after, False
 
 
 def subject(code: features_pb2.Subject) -> Kind:

@@ -21,7 +21,7 @@ from services.runtime.server import Service
 
 SERVICE_NAME = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"].full_name
 WATCH_PAGE = 1_000
-WATCH_WAKE_SECONDS = 0.5
+HEARTBEAT_SECONDS = 0.5  # readers count on it
 
 
 class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
@@ -157,6 +157,7 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
                 encoder=page.encoder,
                 dimension=page.vectors.shape[1],
                 vectors=page.vectors.ravel(),
+                etags=page.etags,
             )
 
     def PutAugmented(
@@ -169,6 +170,7 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
             stored = subjects.put_augmented(
                 request.model_version,
                 list(request.subject_ids),
+                list(request.etags),
                 vectors,
                 request.serving_version,
                 list(request.kept_versions),
@@ -180,18 +182,21 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         self, request: features_pb2.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[features_pb2.WatchResponse]:
         """See the contract. Ends when the caller goes or the process drains."""
-        caught_up = False
-        with self._metrics.watching(request.after_sequence) as watcher:
+        after, restarted = requests.watched_from(request, self._ledger.epoch, self._ledger.newest_item)
+        with self._metrics.watching(after) as watcher:
             while context.is_active() and not self._ledger.draining:
                 page = self._ledger.item_page(watcher.sequence, WATCH_PAGE)
-                if page or not caught_up:
-                    caught_up = len(page) < WATCH_PAGE
-                    last = page[-1][0] if page else watcher.sequence
-                    items = [features_pb2.PackedItem.FromString(packed) for _, packed in page]
-                    yield features_pb2.WatchResponse(items=items, sequence=last, caught_up=caught_up)
-                    watcher.sequence = last
+                last, caught_up = page[-1][0] if page else watcher.sequence, len(page) < WATCH_PAGE
+                yield features_pb2.WatchResponse(
+                    items=[features_pb2.PackedItem.FromString(packed) for _, packed in page],
+                    sequence=last,
+                    caught_up=caught_up,
+                    epoch=self._ledger.epoch,
+                    restarted=restarted,
+                )
+                watcher.sequence, restarted = last, False
                 if caught_up:
-                    self._ledger.wait_for_change(watcher.sequence, WATCH_WAKE_SECONDS)
+                    self._ledger.wait_for_change(last, HEARTBEAT_SECONDS)
 
     def _subjects(self, subject: features_pb2.Subject) -> ItemFeatures | UserFeatures:
         return self._items if requests.subject(subject) == "item" else self._users

@@ -28,9 +28,11 @@ class FeaturesSettings(BaseSettings):
     metrics_address: str = ""
     """host:port on which metrics are served to Prometheus; empty: they are not."""
     workers: PositiveInt = 32
-    """Threads that serve calls. Each watcher holds one for as long as it watches."""
+    """Threads that serve calls of one answer."""
     max_concurrent_calls: PositiveInt = 128
-    """Calls taken at once; more end with RESOURCE_EXHAUSTED."""
+    """Such calls taken at once; more end with RESOURCE_EXHAUSTED."""
+    max_streams: PositiveInt = 128
+    """Streams at once, a thread each: two of every ranking process, and listings. More end with RESOURCE_EXHAUSTED."""
     drain_seconds: NonNegativeFloat = 5.0
     """How long running calls may go on after SIGTERM."""
     log_level: LogLevel = "INFO"

@@ -15,7 +15,7 @@ from loreline.client import pack_user, unpack_user
 from loreline.client.messages import knowledge_bytes, vector_bytes
 from loreline.domain import Interaction, KnowledgeVectors, PackedUser, Stamp, microseconds
 from services.features import ordering
-from services.features.item_features import VectorPage, vector_pages
+from services.features.item_features import VectorPage, check_widths, vector_pages
 from services.features.ledger import Ledger
 from services.features.ledger_rows import new_user
 from services.features.online_store import OnlineStore
@@ -81,8 +81,9 @@ class UserFeatures:
         return outcomes
 
     def put_knowledge(self, user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> WriteOutcome:
-        """Store preference knowledge unless newer one is stored."""
+        """Store preference knowledge unless newer one is stored. Raises InvalidRequest, DependencyUnavailable."""
         with self._writing:
+            check_widths(self._ledger, [("knowledge", vectors)])
             outcome, state = ordering.with_preferences(self._state(user_id), stamp, vectors)
             if outcome is WriteOutcome.APPLIED:
                 row = {"user_id": user_id, "encoder": vectors.encoder, "vector": vector_bytes(vectors.vector)}
@@ -93,24 +94,24 @@ class UserFeatures:
 
     def vectors(self, lacking_version: str) -> Iterator[VectorPage]:
         """Pages of stored knowledge vectors, of all users or of those without a version's augmented vector."""
-        users = self._ledger.subjects_with_knowledge("user", lacking_version)
-        yield from vector_pages(self._store, "user_knowledge", users)
+        yield from vector_pages(self._store, self._ledger, "user", lacking_version)
 
     def put_augmented(
         self,
         version: str,
         user_ids: Sequence[str],
+        etags: Sequence[str],
         vectors: npt.NDArray[np.float32],
         serving: str = "",
         kept: Collection[str] = (),
     ) -> int:
-        """Store (N, A) augmented vectors of one version; users without knowledge are passed over."""
+        """Store (N, A) augmented vectors of one version, where the knowledge is still that which `etags` name."""
         with self._writing:
             known = self._ledger.users(user_ids)
             states = [
                 _with_version(state, version, vector, serving, kept)
-                for user_id, vector in zip(user_ids, vectors, strict=True)
-                if (state := known.get(user_id)) and state.knowledge
+                for user_id, etag, vector in zip(user_ids, etags, vectors, strict=True)
+                if (state := known.get(user_id)) and state.knowledge and ordering.etag(state) == etag
             ]
             self._store_packed(states)
         return len(states)

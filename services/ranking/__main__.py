@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from loreline.client import EmbeddingClient, FeaturesClient, is_serving
+from loreline.client import ClientOptions, EmbeddingClient, FeaturesClient, is_serving
 from services.model_registry import ModelRegistry
 from services.ranking.active_model import ActiveModel
 from services.ranking.direct_reads import DirectReads, redis_client
@@ -48,7 +48,11 @@ def _serve(settings: RankingSettings) -> None:
     """Follow items and the active version, serve, drain on SIGTERM."""
     metrics = RankingMetrics()
     serve_metrics(metrics.registry, settings.metrics_address)
-    features = FeaturesClient(settings.features_address, settings.features_timeout_seconds)
+    features = FeaturesClient(
+        settings.features_address,
+        settings.features_timeout_seconds,
+        ClientOptions(keepalive_seconds=settings.features_keepalive_seconds),
+    )
     embedding = EmbeddingClient(settings.embedding_address) if settings.embedding_address else None
     scorers = ScorerOpener(_scorer_options(settings))
     cache = ItemCache(max_items=settings.max_cached_items)
@@ -155,6 +159,7 @@ def _server_options(settings: RankingSettings, admission: Admission) -> ServerOp
         settings.listen_address,
         workers=calls,
         max_concurrent_calls=calls,
+        max_streams=settings.max_streams,
         processes=settings.processes,
         admission=admission,
     )

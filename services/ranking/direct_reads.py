@@ -80,29 +80,29 @@ class DirectReads:
         self._paused_until = self._confirmed = self._logged = -float("inf")
         self._lock = threading.Lock()
 
-    def user(self, user_id: str) -> PackedUser:
+    def user(self, user_id: str, seconds_left: float | None = None) -> PackedUser:
         """See FeatureReads."""
         found = self._read(_USERS, [user_id])
         if found is None:
-            return self._public.user(user_id)
+            return self._public.user(user_id, seconds_left)
         if found or not self._confirms():
             return found[0] if found else PackedUser(user_id)
-        public = self._public.user(user_id)
+        public = self._public.user(user_id, seconds_left)
         if public.item_ids or public.augmented:
             self._distrust("the features service knows a user whom Redis does not hold")
         return public
 
-    def items(self, item_ids: Sequence[str]) -> list[PackedItem]:
+    def items(self, item_ids: Sequence[str], seconds_left: float | None = None) -> list[PackedItem]:
         """See FeatureReads."""
         found = self._read(_ITEMS, item_ids)
         if found is None:
-            return self._public.items(item_ids)
+            return self._public.items(item_ids, seconds_left)
         held = {item.item_id for item in found}
         missing = [item_id for item_id in item_ids if item_id not in held]
         living = [item for item in found if not item.deleted]
         if not missing or not self._confirms():
             return living
-        public = self._public.items(missing)
+        public = self._public.items(missing, seconds_left)
         if public:
             self._distrust("the features service knows items that Redis does not hold")
         return [*living, *public]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from loreline.client import EmbeddingClient, FeaturesClient, ItemDescription, NotFoundError, UserDescription
-from loreline.client.errors import ServiceUnavailableError
 from loreline.domain import check_id
 from services.model_registry import Manifest
 from services.ranking.asked import Asked
+from services.ranking.asking import asking
 from services.ranking.clock import Clock
-from services.ranking.feature_reads import features_errors
 from services.ranking.limits import check_viewer, refuse
 from services.ranking.queries import ExplainQuery, Explanation
 from services.ranking.ranker import Models, scenario_route
 from services.ranking.request_reads import RequestReads
-from services.runtime.errors import DependencyUnavailable, NotFound
+from services.runtime.errors import NotFound
 
 
 class Explainer:
@@ -44,7 +41,7 @@ class Explainer:
         assigned = self._models.for_request(query.user_id, query.scenario, query.model_version)
         model, known = assigned.model, assigned.use_knowledge
         route = scenario_route(model, query.scenario)
-        item, described = self._describe(query)
+        item, described = self._describe(query, clock)
         user = self._reads.user(query.user_id, clock)
         asked = self._reads.asked(user, query, model, [query.item_id], clock)
         if not asked.item_ids:
@@ -58,35 +55,40 @@ class Explainer:
             score_without_user_knowledge=scores[known, False],
             item_knowledge=item.knowledge,
             user_knowledge=described.knowledge if described else None,
-            item_experts=self._experts("item", item.vector, item.encoder, model.manifest),
+            item_experts=self._experts("item", item.vector, item.encoder, model.manifest, clock),
             user_experts=(
-                self._experts("user", described.vector, described.encoder, model.manifest) if described else {}
+                self._experts("user", described.vector, described.encoder, model.manifest, clock) if described else {}
             ),
             model_version=model.manifest.version,
             cold_start=asked.cold_start,
             scenario_route=route,
         )
 
-    def _describe(self, query: ExplainQuery) -> tuple[ItemDescription, UserDescription | None]:
+    def _describe(self, query: ExplainQuery, clock: Clock) -> tuple[ItemDescription, UserDescription | None]:
         """What is stored of the item and, if anything is, of the user."""
-        with features_errors():
+        with asking(self._features, "features", clock.seconds_left()) as features:
             try:
-                item = self._features.describe_item(query.item_id)
+                item = features.describe_item(query.item_id)
             except NotFoundError as error:
                 raise NotFound("item", query.item_id) from error
             try:
-                return item, self._features.describe_user(query.user_id, most_entries=1)
+                return item, features.describe_user(query.user_id, most_entries=1)
             except NotFoundError:
                 return item, None
 
     def _experts(
-        self, subject: Literal["item", "user"], vector: npt.NDArray[np.float32], encoder: str, manifest: Manifest
+        self,
+        subject: Literal["item", "user"],
+        vector: npt.NDArray[np.float32],
+        encoder: str,
+        manifest: Manifest,
+        clock: Clock,
     ) -> dict[str, float]:
         """Weights by expert; none of a vector that another encoder made than the version's."""
         if self._embedding is None or not len(vector) or not manifest.has_adaptor or encoder != manifest.encoder:
             return {}
-        with _embedding_errors():
-            return self._embedding.expert_weights(subject, vector, manifest.version)
+        with asking(self._embedding, "embedding", clock.seconds_left()) as embedding:
+            return embedding.expert_weights(subject, vector, encoder, manifest.version)
 
 
 def _scores(asked: Asked, clock: Clock, known: bool, manifest: Manifest) -> dict[tuple[bool, bool], float]:
@@ -96,11 +98,3 @@ def _scores(asked: Asked, clock: Clock, known: bool, manifest: Manifest) -> dict
     if not manifest.has_adaptor:
         return dict.fromkeys(ways, float(asked.scored(clock)[0][0]))
     return {(i, u): float(asked.scored(clock, item_knowledge=i, user_knowledge=u)[0][0]) for i, u in ways}
-
-
-@contextmanager
-def _embedding_errors() -> Iterator[None]:
-    try:
-        yield
-    except ServiceUnavailableError as error:
-        raise DependencyUnavailable("embedding", str(error)) from error

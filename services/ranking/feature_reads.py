@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
 from loreline.client import FeaturesClient
-from loreline.client.errors import ServiceUnavailableError
 from loreline.domain import PackedItem, PackedUser
-from services.runtime.errors import DependencyUnavailable
+from services.ranking.asking import asking
 
 
 class FeatureReads(Protocol):
-    """Reads packed features. Safe to share between threads."""
+    """Reads packed features, within `seconds_left` where they are given. Safe to share between threads."""
 
-    def user(self, user_id: str) -> PackedUser:
-        """One user, empty when nothing is stored. Raises DependencyUnavailable."""
+    def user(self, user_id: str, seconds_left: float | None = None) -> PackedUser:
+        """One user, empty when nothing is stored. Raises DependencyUnavailable, DeadlineExceeded."""
 
-    def items(self, item_ids: Sequence[str]) -> list[PackedItem]:
-        """Those of 1 to 10,000 items that are stored, in any order. Raises DependencyUnavailable."""
+    def items(self, item_ids: Sequence[str], seconds_left: float | None = None) -> list[PackedItem]:
+        """Those of 1 to 10,000 items that are stored, in any order. Raises DependencyUnavailable, DeadlineExceeded."""
 
 
 class PublicReads:
@@ -28,21 +26,12 @@ class PublicReads:
     def __init__(self, features: FeaturesClient) -> None:
         self._features = features
 
-    def user(self, user_id: str) -> PackedUser:
+    def user(self, user_id: str, seconds_left: float | None = None) -> PackedUser:
         """See FeatureReads."""
-        with features_errors():
-            return self._features.user(user_id).user
+        with asking(self._features, "features", seconds_left) as features:
+            return features.user(user_id).user
 
-    def items(self, item_ids: Sequence[str]) -> list[PackedItem]:
+    def items(self, item_ids: Sequence[str], seconds_left: float | None = None) -> list[PackedItem]:
         """See FeatureReads."""
-        with features_errors():
-            return self._features.items(item_ids).items
-
-
-@contextmanager
-def features_errors() -> Iterator[None]:
-    """Turn what the features client raises when it gets no answer into DependencyUnavailable."""
-    try:
-        yield
-    except ServiceUnavailableError as error:
-        raise DependencyUnavailable("features", str(error)) from error
+        with asking(self._features, "features", seconds_left) as features:
+            return features.items(item_ids).items

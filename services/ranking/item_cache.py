@@ -116,20 +116,26 @@ class ItemCache:
             self._remove(deleted)
             self._store(batch)
 
+    def clear(self) -> None:
+        """Forget all items; reads of the store that are under way are not kept."""
+        with self._lock:
+            self._changed_during.clear()
+            self._remove(list(self._rows))
+
     @contextmanager
     def reading(self) -> Iterator[Admit]:
         """Around a read of the store: call what it yields with the items read, and they are kept.
 
-        Those that `apply` was told of in between are not: what was read of them may be older.
+        Those that `apply` was told of in between are not: what was read of them may be older. After `clear` none is.
         """
         token, changed = object(), set[str]()
         with self._lock:
             self._changed_during[token] = changed
         try:
-            yield lambda items: self._admit(items, changed)
+            yield lambda items: self._admit(items, token)
         finally:
             with self._lock:
-                del self._changed_during[token]
+                self._changed_during.pop(token, None)
 
     def gather(self, item_ids: Sequence[str], fields: int, version: str, width: int) -> ItemRows:
         """The rows of items: `fields` F, `version` whose augmented vectors of `width` A are wanted."""
@@ -159,10 +165,13 @@ class ItemCache:
         titles[:] = [item.title for item in items]
         return _Batch([item.item_id for item in items], titles, scenario, field_codes, _vectors_by_column(items))
 
-    def _admit(self, items: Sequence[PackedItem], changed: set[str]) -> None:
+    def _admit(self, items: Sequence[PackedItem], token: object) -> None:
         newest = items[-self._max_items :] if self._max_items else items
         batch = self._encode(newest)
         with self._lock:
+            changed = self._changed_during.get(token)
+            if changed is None:
+                return
             if changed:
                 batch = self._encode([item for item in newest if item.item_id not in changed])
             self._recency.mark(self._store(batch))

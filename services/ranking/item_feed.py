@@ -10,9 +10,11 @@ from typing import Protocol
 
 import structlog
 
-from loreline.client import ClientError, FeaturesClient
+from loreline.client import ClientError, FeaturesClient, InvalidArgumentError, WatchBatch
 from loreline.domain import PackedItem
 
+HEARTBEAT_SECONDS = 0.5  # the stream brings something as often
+MOST_SILENT_SECONDS = 3.0
 log = structlog.get_logger(__name__)
 
 
@@ -21,6 +23,9 @@ class Follower(Protocol):
 
     def apply(self, items: Sequence[PackedItem]) -> None:
         """Take over states in the order in which they were stored; must be quick."""
+
+    def clear(self) -> None:
+        """Forget everything: the features service was set up anew, and tells all that it holds."""
 
 
 class ItemFeed:
@@ -40,7 +45,8 @@ class ItemFeed:
     ) -> None:
         self._features, self._followers = features, followers
         self._backoff, self._max_backoff = retry_backoff_seconds, max_retry_backoff_seconds
-        self._sequence, self._failures = 0, 0
+        self._sequence, self._epoch, self._failures = 0, "", 0
+        self._heard = -float("inf")
         self._max_lag, self._behind_since = max_lag_seconds, float("inf")
         self._caught_up, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="item feed", daemon=True)
@@ -54,20 +60,24 @@ class ItemFeed:
         self._stopping.set()
 
     def caught_up(self) -> bool:
-        """Whether everything that was stored at the start is in the cache, and changes are followed."""
-        return self._caught_up.is_set() and self._thread.is_alive()
+        """Whether everything that was stored at the start is in the cache, and the stream of changes lives."""
+        return self._caught_up.is_set() and self._thread.is_alive() and self._silent_seconds() <= MOST_SILENT_SECONDS
 
     def is_current(self) -> bool:
         """Whether the followers have all that is stored, but for what came in the last `max_lag_seconds`.
 
-        They may lack more when the stream was cut for longer, or sends pages of what it is behind with.
+        They may lack more when the stream was cut or silent for longer, or sends pages of what it is behind with.
         """
-        return self.caught_up() and time.monotonic() - self._behind_since <= self._max_lag
+        behind = time.monotonic() - self._behind_since
+        return self.caught_up() and max(behind, self._silent_seconds() - HEARTBEAT_SECONDS) <= self._max_lag
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._watch()
+            except InvalidArgumentError as error:  # the features service's store was set back
+                log.warning("the stream of item changes starts anew", sequence=self._sequence, error=str(error))
+                self._sequence, self._epoch = 0, ""
             except ClientError as error:
                 if not self._stopping.is_set():
                     log.warning("the stream of item changes was cut", sequence=self._sequence, error=str(error))
@@ -75,16 +85,26 @@ class ItemFeed:
             self._stopping.wait(self._pause_seconds())
 
     def _watch(self) -> None:
-        for batch in self._features.watch(self._sequence):
-            for follower in self._followers:
-                follower.apply(batch.items)
-            self._sequence, self._failures = batch.sequence, 0
+        for batch in self._features.watch(self._sequence, self._epoch):
+            self._tell(batch)
+            self._sequence, self._epoch, self._failures = batch.sequence, batch.epoch, 0
+            self._heard = time.monotonic()
             if batch.caught_up:
                 self._catch_up()
             else:
                 self._fall_behind()
             if self._stopping.is_set():
                 return
+
+    def _tell(self, batch: WatchBatch) -> None:
+        for follower in self._followers:
+            if batch.restarted:
+                follower.clear()
+            if batch.items:
+                follower.apply(batch.items)
+
+    def _silent_seconds(self) -> float:
+        return time.monotonic() - self._heard
 
     def _catch_up(self) -> None:
         self._behind_since = float("inf")

@@ -36,6 +36,11 @@ class ItemIndex:
             with self._lock:
                 self._apply(newest[start : start + CHUNK])
 
+    def clear(self) -> None:
+        """Forget all items."""
+        with self._lock:
+            self._scenarios.clear()
+
     def nearest(self, scenario: str, version: str, vectors: npt.NDArray[np.float32], count: int) -> list[list[str]]:
         """For each of (Q, A) vectors at most `count` ids of items near to it by a version's vectors, nearest first."""
         with self._lock:

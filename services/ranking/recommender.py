@@ -59,7 +59,7 @@ class Recommender:
             raise DependencyUnavailable("index", "it is still being built")
         user = self._reads.user(query.user_id, clock)
         with clock.stage("retrieval"):
-            search = _Search(self._reads, self._index, self._popularity, self._interner, query, finder, user)
+            search = _Search(self._reads, self._index, self._popularity, self._interner, query, finder, user, clock)
             wanted = max(query.candidates or self._candidates, query.count)
             found, allowed = search.candidates(wanted)
         asked = RankQuery(
@@ -91,13 +91,14 @@ class _Search:
         query: RecommendQuery,
         model: ServingModel,
         user: PackedUser,
+        clock: Clock,
     ) -> None:
         self._reads, self._index, self._popularity, self._interner = reads, index, popularity, interner
-        self._query, self._model = query, model
+        self._query, self._model, self._clock = query, model, clock
         self._seen = frozenset() if query.include_seen else frozenset(user.item_ids)
         liked = _newest_liked(user, query)
         popularity.note(query.scenario, query.user_id, liked)
-        rows, _ = reads.rows(liked, History([], []), model)
+        rows, _ = reads.rows(liked, History([], []), model, clock)
         self._vectors = rows.augmented[rows.has_knowledge]
         self.by_history = len(self._vectors) > 0
 
@@ -136,7 +137,7 @@ class _Search:
         unseen = [item_id for item_id in item_ids if item_id not in self._seen]
         if not unseen:
             return []
-        passes = self._passes(self._reads.content(unseen))
+        passes = self._passes(self._reads.content(unseen, self._clock))
         return [unseen[position] for position in np.flatnonzero(passes).tolist()]
 
     def _passes(self, rows: ItemRows) -> npt.NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from services.ranking.scoring_request import History, ScoringRequest, candidates
 from services.ranking.serving_model import ServingModel
 from services.ranking.unictr_model import UniCtrModel
 
-MAX_READ = 10_000  # ids in one read
+MAX_READ = 1_000  # ids in one read: others have their turn between two of them
 NOTHING_INLINE: Mapping[str, Item] = {}
 LIKED_SHARE = 4  # so many interactions are read for each liked item that a prompt has room for
 
@@ -42,9 +42,12 @@ class RequestReads:
         self._store, self._cache, self._is_current, self._count = store, cache, is_current, count
 
     def user(self, user_id: str, clock: Clock) -> PackedUser:
-        """One user, empty when nothing is stored; timed as `user_read`. Raises DependencyUnavailable."""
+        """One user, empty when nothing is stored; timed as `user_read`.
+
+        Raises DependencyUnavailable, DeadlineExceeded.
+        """
         with clock.stage("user_read"):
-            return self._store.user(user_id)
+            return self._store.user(user_id, clock.seconds_left())
 
     def asked(
         self,
@@ -55,7 +58,10 @@ class RequestReads:
         clock: Clock,
         inline: Mapping[str, Item] = NOTHING_INLINE,
     ) -> ScoringRequest | PromptRequest:
-        """Read the items, and put them together with the user; timed as `item_read`. Raises DependencyUnavailable."""
+        """Read the items, and put them together with the user; timed as `item_read`.
+
+        Raises DependencyUnavailable, DeadlineExceeded.
+        """
         if isinstance(model, UniCtrModel):
             return self._prompt_request(user, viewer, model, item_ids, clock, inline)
         return self.scoring_request(user, viewer, model, item_ids, clock, inline)
@@ -74,7 +80,7 @@ class RequestReads:
         liked_alone, length = manifest.kind == "unictr-student", manifest.history_length
         history = history_of(user, viewer.request_time, length * (LIKED_SHARE if liked_alone else 1))
         with clock.stage("item_read"):
-            rows, past = self.rows(item_ids, history, model)
+            rows, past = self.rows(item_ids, history, model, clock)
         if liked_alone:
             places = liked_places(history.ratings, past, interner, length)
             history, past = history.at(places), past.at(places)
@@ -100,7 +106,7 @@ class RequestReads:
         interner, length = self._cache.interner, model.prompts.history_length
         history = history_of(user, viewer.request_time, LIKED_SHARE * length)
         with clock.stage("item_read"):
-            rows, past = self.rows(item_ids, history, model)
+            rows, past = self.rows(item_ids, history, model, clock)
         return PromptRequest(
             model=model,
             scenario=viewer.scenario,
@@ -109,25 +115,30 @@ class RequestReads:
             candidates=prompt_candidates(item_ids, rows, interner.find(viewer.scenario), inline, interner),
         )
 
-    def rows(self, item_ids: Sequence[str], history: History, model: AnyModel) -> tuple[ItemRows, ItemRows]:
-        """Rows of some items and of the history's, as the model's version sees them. Raises DependencyUnavailable."""
+    def rows(
+        self, item_ids: Sequence[str], history: History, model: AnyModel, clock: Clock
+    ) -> tuple[ItemRows, ItemRows]:
+        """Rows of some items and of the history's, as the model's version sees them.
+
+        Raises DependencyUnavailable, DeadlineExceeded.
+        """
         ids, manifest = [*item_ids, *history.item_ids], model.manifest
         fields = len(manifest.item_fields) if manifest.has_adaptor else most_fields()
-        rows = self._gathered(ids, len(item_ids), (fields, manifest.version, manifest.augmented_dimension))
+        rows = self._gathered(ids, len(item_ids), (fields, manifest.version, manifest.augmented_dimension), clock)
         return rows.at(slice(len(item_ids))), rows.at(slice(len(item_ids), None))
 
-    def content(self, item_ids: Sequence[str]) -> ItemRows:
+    def content(self, item_ids: Sequence[str], clock: Clock) -> ItemRows:
         """Rows of some items without vectors; their codes stand in the order of each one's own scenario's fields."""
-        return self._gathered(item_ids, len(item_ids), (most_fields(), "", 0))
+        return self._gathered(item_ids, len(item_ids), (most_fields(), "", 0), clock)
 
-    def _gathered(self, ids: Sequence[str], candidates: int, shape: tuple[int, str, int]) -> ItemRows:
+    def _gathered(self, ids: Sequence[str], candidates: int, shape: tuple[int, str, int], clock: Clock) -> ItemRows:
         """Rows of the cache, and of the store where the cache cannot answer."""
         rows = self._cache.gather(ids, *shape)
         wanted = self._to_read(rows, candidates)
         self._count(len(ids) - len(wanted), len(wanted))
         if len(wanted):
             wanted_ids = [ids[position] for position in wanted.tolist()]
-            rows.put(wanted, self._read(wanted_ids).gather(wanted_ids, *shape))
+            rows.put(wanted, self._read(wanted_ids, clock).gather(wanted_ids, *shape))
         return rows
 
     def _to_read(self, rows: ItemRows, candidates: int) -> npt.NDArray[np.intp]:
@@ -141,12 +152,12 @@ class RequestReads:
         asked = rows.absent if self._cache.has_evicted else rows.absent[:candidates]
         return np.flatnonzero(asked)
 
-    def _read(self, item_ids: Sequence[str]) -> ItemCache:
+    def _read(self, item_ids: Sequence[str], clock: Clock) -> ItemCache:
         """A cache of those items that are stored; the process's own takes over what no change came in between for."""
         distinct = list(dict.fromkeys(item_ids))
         with self._cache.reading() as admit:
             pages = [distinct[start : start + MAX_READ] for start in range(0, len(distinct), MAX_READ)]
-            items = [item for page in pages for item in self._store.items(page)]
+            items = [item for page in pages for item in self._store.items(page, clock.check("item_read"))]
             admit(items)
         found = ItemCache(self._cache.interner)
         found.apply(items)

@@ -46,7 +46,9 @@ class RankingSettings(BaseSettings):
     triton_shared_memory: bool = False
     """Pass tensors through system shared memory: for a Triton on the same machine that shares /dev/shm."""
     features_timeout_seconds: float = Field(default=1.0, gt=0)
-    """Longest wait for one read of features."""
+    """Longest wait for one read of features; a caller's nearer deadline goes first."""
+    features_keepalive_seconds: float = Field(default=2.0, ge=0.5, le=60)
+    """How long the features service may leave a ping unanswered before its connection is given up."""
     scorer_threads: int = Field(default=1, ge=1)
     """CPU threads of one scoring inside this process. One serves most requests per core."""
     language_model_threads: int = Field(default=0, ge=0)
@@ -68,7 +70,7 @@ class RankingSettings(BaseSettings):
     max_cached_items: int = Field(default=0, ge=0)
     """Items kept in memory; those not asked for lately are put out, and read when they are. 0 keeps all."""
     max_cache_lag_seconds: float = Field(default=1.0, gt=0)
-    """How long the stream of item changes may be cut, or behind, before items are read from the store instead."""
+    """How long the stream of item changes may be cut, silent, or behind, before items are read from the store."""
     poll_seconds: float = Field(default=0.2, gt=0)
     """How often the active pointer is looked at."""
     retry_backoff_seconds: float = Field(default=0.1, gt=0)
@@ -82,7 +84,9 @@ class RankingSettings(BaseSettings):
     workers: int = Field(default=16, ge=1)
     """Threads that handle the requests of streams."""
     max_concurrent_calls: int = Field(default=128, ge=1)
-    """Calls held at a time, a thread each: worked on, waiting, or a stream. More end with RESOURCE_EXHAUSTED."""
+    """Calls held at a time, a thread each: worked on or waiting. More end with RESOURCE_EXHAUSTED."""
+    max_streams: int = Field(default=64, ge=1)
+    """Streams of requests at a time, a thread each. More end with RESOURCE_EXHAUSTED."""
     shadow_queue_requests: int = Field(default=64, ge=1)
     """Requests that may wait for the shadow version; more are dropped, and counted."""
     metrics_address: str = ""

@@ -13,7 +13,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.runtime.errors import InvalidRequest, Overloaded, PlatformError
+from services.runtime.errors import CallerGone, DeadlineExceeded, InvalidRequest, Overloaded, PlatformError
 
 DOMAIN = "loreline"
 MOST_VIOLATIONS = 20
@@ -23,15 +23,18 @@ log = structlog.get_logger(__name__)
 
 
 class ErrorInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
-    """Ends a call whose handler raised with the error's status; an unexpected error becomes INTERNAL with an id."""
+    """Ends a call whose handler raised with the error's status; an unexpected error becomes INTERNAL with an id.
+
+    A call whose caller has gone, or has no time left, when its turn comes is not begun.
+    """
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: Any
     ) -> Handler | None:
         """Wrap the method's handler; returns None for a method that does not exist."""
         handler = continuation(details)
-        if handler is None:
-            return None
+        if handler is None or getattr(handler.unary_stream, "experimental_non_blocking", False):
+            return handler  # it answers through a callback, not by what it returns: gRPC's own health service
         coders = {"request_deserializer": None, "response_serializer": handler.response_serializer}
         read = _Reader(handler.request_deserializer, details.method)
         if handler.stream_stream is not None:
@@ -72,6 +75,7 @@ def _with_decoded(behaviour: Callable[..., Any], read: _Reader) -> Callable[...,
 def _guard_unary(behaviour: Callable[..., Any], read: _Reader) -> Callable[..., Any]:
     def call(data: bytes, context: grpc.ServicerContext) -> Any:
         try:
+            _check_awaited(context)
             return behaviour(read(data), context)
         except Exception as error:
             _end_call(error, read.method, context)
@@ -82,11 +86,20 @@ def _guard_unary(behaviour: Callable[..., Any], read: _Reader) -> Callable[..., 
 def _guard_stream(behaviour: Callable[..., Iterator[Any]], read: _Reader) -> Callable[..., Iterator[Any]]:
     def call(data: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
+            _check_awaited(context)
             yield from behaviour(read(data), context)
         except Exception as error:
             _end_call(error, read.method, context)
 
     return call
+
+
+def _check_awaited(context: grpc.ServicerContext) -> None:
+    left = context.time_remaining()
+    if left is not None and left <= 0:
+        raise DeadlineExceeded("no time was left when the call's turn came")
+    if not context.is_active():
+        raise CallerGone("the caller went while the call waited")
 
 
 def _end_call(error: Exception, method: str, context: Any) -> NoReturn:

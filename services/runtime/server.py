@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
@@ -14,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from services.runtime.admission import Admission
 from services.runtime.admission_interceptor import AdmissionInterceptor
+from services.runtime.call_pools import CallPool, PoolInterceptor
 from services.runtime.error_interceptor import ErrorInterceptor
 from services.runtime.health import Check, HealthMonitor
 from services.runtime.process_settings import refuse_to_start
@@ -27,7 +27,9 @@ SHORTEST_PING_INTERVAL_MS = 500  # clients may ask so often whether we are there
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a process serves. `max_concurrent_calls` more than the workers can take end with RESOURCE_EXHAUSTED.
+    """How a process serves. Calls of one answer have `workers` threads, and `max_concurrent_calls` of them may run or
+    wait; each stream has a thread, and there are at most `max_streams`. More end with RESOURCE_EXHAUSTED. Health checks
+    have threads of their own, and are answered whatever the others do.
 
     With `processes` more than 1 the address is shared with other processes of the service, and connections are told to
     move on after `connection_age_seconds`, so that a process which was started again gets its share. All other numbers
@@ -40,6 +42,7 @@ class ServerOptions:
     listen_address: str
     workers: int = 16
     max_concurrent_calls: int = 64
+    max_streams: int = 64
     max_message_mebibytes: int = 16
     drain_seconds: float = 10.0
     processes: int = 1
@@ -99,12 +102,8 @@ def serve(
 
 def start_server(options: ServerOptions, services: Sequence[Service], health: HealthMonitor) -> RunningServer:
     """Bind, add services, health and reflection, and start. Raises RuntimeError when the address cannot be bound."""
-    server = grpc.server(
-        ThreadPoolExecutor(options.workers, thread_name_prefix="grpc"),
-        interceptors=_interceptors(options, services),
-        maximum_concurrent_rpcs=options.max_concurrent_calls,
-        options=_channel_options(options),
-    )
+    calls = CallPool("calls", options.workers, options.max_concurrent_calls)
+    server = grpc.server(calls, interceptors=_interceptors(options, services, calls), options=_channel_options(options))
     for service in services:
         service.add_to(server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
@@ -128,8 +127,8 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", options.max_message_mebibytes * MEBIBYTE),
         ("grpc.so_reuseport", int(shared)),
         # what waits before Python sees it: beyond this, calls are dropped rather than left to grow old in the queue
-        ("grpc.server.max_pending_requests", options.max_concurrent_calls),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * options.max_concurrent_calls),
+        ("grpc.server.max_pending_requests", options.max_concurrent_calls + options.max_streams),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * (options.max_concurrent_calls + options.max_streams)),
         *([("grpc.max_connection_age_ms", int(options.connection_age_seconds * 1000))] if shared else []),
         # a peer that is gone without a word is noticed: its streams would hold a worker each
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
@@ -139,8 +138,10 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
     ]
 
 
-def _interceptors(options: ServerOptions, services: Sequence[Service]) -> list[grpc.ServerInterceptor]:
+def _interceptors(options: ServerOptions, services: Sequence[Service], calls: CallPool) -> list[grpc.ServerInterceptor]:
     """The first one is the outermost."""
+    streams = CallPool("streams", options.max_streams, options.max_streams)
+    always: list[grpc.ServerInterceptor] = [PoolInterceptor(calls, streams), ErrorInterceptor()]
     if options.admission is None:
-        return [ErrorInterceptor()]
-    return [ErrorInterceptor(), AdmissionInterceptor(options.admission, [service.name for service in services])]
+        return always
+    return [*always, AdmissionInterceptor(options.admission, [service.name for service in services])]

@@ -94,7 +94,7 @@ class KnowledgePipeline(Generic[S]):
                 KnowledgeVectors(knowledge, encoded.encoder, vector, version, adapted)
                 for knowledge, vector, adapted in zip(texts, encoded.vectors, augmented, strict=True)
             ]
-            for augmented, version in adapt_for_all(self.embedding, self.kind, encoded.vectors)
+            for augmented, version in adapt_for_all(self.embedding, self.kind, encoded.vectors, encoded.encoder)
         ]
 
     def _failed(self, failure: Failure) -> EnrichmentOutcome:

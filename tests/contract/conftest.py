@@ -13,9 +13,8 @@ from services.model_registry import ModelRegistry
 from tests.contract.node_client import NodeClient
 from tests.contract.refusals import REFUSALS
 from tests.contract.wheel_client import WheelClient
-from tests.model_versions import register_version
+from tests.model_versions import of_the_default_encoder, register_version
 
-ENCODER_WIDTH = 384  # of the default encoder
 SERVICES = tuple(REFUSALS)
 
 
@@ -37,7 +36,7 @@ def addresses(
     home = tmp_path_factory.mktemp("contract")
     set_addresses = {f"{name}_address": address for name, address in given_addresses.items()}
     settings = CliSettings(home=home, preferred_ports=False, **set_addresses)  # type: ignore[arg-type]
-    register_version(ModelRegistry(settings.model_registry), promote=True, knowledge=ENCODER_WIDTH)
+    register_version(ModelRegistry(settings.model_registry), promote=True, **of_the_default_encoder())
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LORELINE_RANKING_PROCESSES", "2")
         environment.setenv("LORELINE_RANKING_INDEX", "hnsw")

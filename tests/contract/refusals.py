@@ -103,14 +103,24 @@ FEATURES = [
         [f"interactions[0].{name}" for name in ("event", "user_id", "item_id", "scenario", "rating")],
     ),
     Refusal(
-        "PutAugmented", {"subject_ids": ["1"], "model_version": "1", "dimension": 1, "vectors": [0.5]}, ["subject"]
+        "PutAugmented",
+        {"subject_ids": ["1"], "etags": ["e"], "model_version": "1", "dimension": 1, "vectors": [0.5]},
+        ["subject"],
     ),
     Refusal("PutAugmented", {"subject": "SUBJECT_ITEM"}, ["subject_ids"]),
     Refusal("PutAugmented", {"subject": "SUBJECT_ITEM", "subject_ids": ["1", "1"]}, ["subject_ids"]),
-    Refusal("PutAugmented", {"subject": "SUBJECT_ITEM", "subject_ids": ["1"]}, ["model_version"]),
+    Refusal("PutAugmented", {"subject": "SUBJECT_ITEM", "subject_ids": ["1"]}, ["etags"]),
+    Refusal("PutAugmented", {"subject": "SUBJECT_ITEM", "subject_ids": ["1"], "etags": ["e"]}, ["model_version"]),
     Refusal(
         "PutAugmented",
-        {"subject": "SUBJECT_ITEM", "subject_ids": ["1"], "model_version": "1", "dimension": 1, "vectors": ["NaN"]},
+        {
+            "subject": "SUBJECT_ITEM",
+            "subject_ids": ["1"],
+            "etags": ["e"],
+            "model_version": "1",
+            "dimension": 1,
+            "vectors": ["NaN"],
+        },
         ["vectors"],
     ),
     Refusal("ListSubjects", {}, ["subject"]),
@@ -125,9 +135,21 @@ EMBEDDING = [
     Refusal("Adapt", {}, ["subject"]),
     Refusal("Adapt", {"subject": "SUBJECT_ITEM"}, ["vectors"]),
     Refusal("Adapt", {"subject": "SUBJECT_ITEM", "dimension": 2, "vectors": [1, 2, 3]}, ["vectors"]),
-    Refusal("Adapt", {"subject": "SUBJECT_ITEM", "dimension": 3, "vectors": [1, 2, 3]}, ["dimension"]),
-    Refusal("Adapt", {"subject": "SUBJECT_USER", "dimension": 384, "vectors": ["NaN"] * 384}, ["vectors"]),
-    not_found("Adapt", {"subject": "SUBJECT_ITEM", "dimension": 384, "vectors": [0.5] * 384, "model_version": "999"}),
+    Refusal("Adapt", {"subject": "SUBJECT_ITEM", "dimension": 384, "vectors": [0.5] * 384}, ["encoder"]),
+    Refusal("Adapt", {"subject": "SUBJECT_ITEM", "dimension": 3, "vectors": [1, 2, 3], "encoder": "e"}, ["dimension"]),
+    Refusal(
+        "Adapt", {"subject": "SUBJECT_USER", "dimension": 384, "vectors": ["NaN"] * 384, "encoder": "e"}, ["vectors"]
+    ),
+    not_found(
+        "Adapt",
+        {
+            "subject": "SUBJECT_ITEM",
+            "dimension": 384,
+            "vectors": [0.5] * 384,
+            "encoder": "e",
+            "model_version": "999",
+        },
+    ),
 ]
 
 KNOWLEDGE = [

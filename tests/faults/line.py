@@ -23,10 +23,9 @@ from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
 from tests.faults.event_flow import MAX_VALUE_BYTES, Record
-from tests.model_versions import register_version
+from tests.model_versions import of_the_default_encoder, register_version
 
 PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")
-ENCODER_WIDTH = 384
 STAGES = {
     "content": "items",
     "knowledge": "items",
@@ -139,7 +138,7 @@ def running_line(
 ) -> Iterator[Line]:
     """Processes on free ports over an empty home, with one promoted version; `variables` as LORELINE_NAME."""
     settings = CliSettings(home=home, knowledge_provider=provider, preferred_ports=False)
-    register_version(ModelRegistry(settings.model_registry), promote=True, knowledge=ENCODER_WIDTH)
+    register_version(ModelRegistry(settings.model_registry), promote=True, **of_the_default_encoder())
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LORELINE_UPDATER_SESSION_TIMEOUT_SECONDS", "6")
         environment.setenv("LORELINE_UPDATER_MAX_VALUE_BYTES", str(MAX_VALUE_BYTES))

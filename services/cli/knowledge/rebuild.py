@@ -175,7 +175,7 @@ def _reencode(
     with EmbeddingClient(LocalProcesses(settings).address("embedding"), TIMEOUT_SECONDS) as embedding:
         encoder = present_encoder(embedding)
         unfit = misfit(ModelRegistry(settings.model_registry), encoder)
-        job = Reencoding(features, embedding, encoder, adapting=not unfit)
+        job = Reencoding(features, embedding, encoder)
         kinds = [subject] if subject else list(Subject)
         matching = {kind: job.lacking(kind.value, condition, scenario) for kind in kinds}
         matched = {kind: found.count(features) for kind, found in matching.items()}

@@ -6,11 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from loreline.client import EmbeddingClient, FeaturesClient, StoredSubject, adapt_for_all
-from loreline.client.active_vectors import Adapted
 from loreline.domain import KnowledgeVectors
 from services.cli.knowledge.conditions import Condition
 from services.cli.knowledge.rebuilding import Matching
@@ -19,17 +15,15 @@ from services.cli.output import NotReady
 from services.model_registry import ModelRegistry
 
 BATCH = 64  # texts in one request; the longest ones fill a few megabytes
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Reencoding:
-    """Encodes, adapts and stores again what another encoder made. `adapting` is false where no adaptor fits it."""
+    """Encodes, adapts and stores again what another encoder made."""
 
     features: FeaturesClient
     embedding: EmbeddingClient
     encoder: str
-    adapting: bool
 
     def lacking(self, subject: Subject, condition: Condition, scenario: str = "") -> Matching:
         """The subjects that meet the condition and whose vectors are another encoder's."""
@@ -66,11 +60,8 @@ class Reencoding:
                 KnowledgeVectors(knowledge, self.encoder, vector, version, adapted)
                 for knowledge, vector, adapted in zip(known, encoded.vectors, augmented, strict=True)
             ]
-            for augmented, version in self._adapted(subject, encoded.vectors)
+            for augmented, version in adapt_for_all(self.embedding, subject, encoded.vectors, self.encoder)
         ]
-
-    def _adapted(self, subject: Subject, vectors: Vectors) -> list[Adapted]:
-        return adapt_for_all(self.embedding, subject, vectors) if self.adapting else [([None] * len(vectors), "")]
 
     def _store(
         self, subject: Subject, batch: Sequence[StoredSubject], vectors: Sequence[KnowledgeVectors]

@@ -131,7 +131,7 @@ class Promoter:
             yield (
                 "adaptor",
                 lambda folder: verify_adaptor(
-                    lambda subject, vectors: self.embedding.adapt(subject, vectors, version)[0],
+                    lambda subject, vectors: self.embedding.adapt(subject, vectors, manifest.encoder, version)[0],
                     manifest,
                     GoldenSet.read(folder),
                 ),
@@ -151,10 +151,12 @@ class Promoter:
                     f"version {version} was trained on vectors of {manifest.encoder!r}, stored ones are of "
                     f"{page.encoder!r}: encode the stored texts again, or train a version on the new encoder"
                 )
-            augmented, _ = self.embedding.adapt(subject, page.vectors, version)
+            augmented, _ = self.embedding.adapt(subject, page.vectors, page.encoder, version)
             check_augmented(augmented, manifest)
             kept = self._of_other_kinds(manifest.kind)
-            stored += self.features.put_augmented(subject, version, page.subject_ids, augmented, serving, kept)
+            stored += self.features.put_augmented(
+                subject, version, page.subject_ids, page.etags, augmented, serving, kept
+            )
             self.progress(subject, len(page.subject_ids))
         return stored
 

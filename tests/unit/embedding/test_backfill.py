@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from model_versions import register_version
+from model_versions import of_the_default_encoder, register_version
 
 from services.model_registry import ModelRegistry
 
@@ -78,7 +78,7 @@ def test_without_ray_the_same_command_works_and_says_so(texts: Path, tmp_path: P
 def test_ray_gives_the_same_vectors(texts: Path, tmp_path: Path) -> None:
     """In the same partitions, to 1e-5, with augmented ones too; what is there already is left as it is."""
     registry = ModelRegistry(tmp_path / "models")
-    version = _version_of_the_default_encoder(registry)
+    version = register_version(registry, **of_the_default_encoder())
     options = ["--adaptor", version, "--model-registry", str(registry.root)]
     alone, shared = tmp_path / "alone.parquet", tmp_path / "shared.parquet"
     assert run(texts, alone, "--engine", "process", *options)[0] == 0
@@ -92,17 +92,6 @@ def test_ray_gives_the_same_vectors(texts: Path, tmp_path: Path) -> None:
         assert one.drop_columns(["vector", "augmented"]).equals(other.drop_columns(["vector", "augmented"]))
         for column in ("vector", "augmented"):
             np.testing.assert_allclose(np.stack(one[column].to_numpy()), np.stack(other[column].to_numpy()), atol=1e-5)
-
-
-def _version_of_the_default_encoder(registry: ModelRegistry) -> str:
-    """The small version's manifest names a test encoder: here it must name the real one."""
-    from services.embedding.encoder_export import exported_encoder
-
-    version = register_version(registry, knowledge=384)
-    path = registry.folder(version) / "manifest.json"
-    manifest = json.loads(path.read_text()) | {"encoder": exported_encoder("all-MiniLM-L6-v2").name}
-    path.write_text(json.dumps(manifest))
-    return version
 
 
 @pytest.mark.parametrize(

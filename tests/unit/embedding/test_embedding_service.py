@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_versions import AUGMENTED, KNOWLEDGE, add_gates, augmented, bind, gate, register_version
+from model_versions import AUGMENTED, ENCODER, KNOWLEDGE, add_gates, augmented, bind, gate, register_version
 from unictr_versions import register_student, register_unictr
 
 from loreline.client import (
@@ -49,16 +49,16 @@ def test_encode_refuses_an_empty_text_by_field(client: EmbeddingClient) -> None:
 def test_adapt_says_what_to_do_before_any_promotion(client: EmbeddingClient, registry: ModelRegistry) -> None:
     """Without an active version there is nothing to adapt with, though a named one works already."""
     with pytest.raises(FailedPreconditionError, match="loreline models promote"):
-        client.adapt("item", VECTORS)
+        client.adapt("item", VECTORS, ENCODER)
     version = register_version(registry)
-    assert client.adapt("item", VECTORS, version)[1] == version
+    assert client.adapt("item", VECTORS, ENCODER, version)[1] == version
 
 
 @pytest.mark.parametrize("subject", ["item", "user"])
 def test_adapt_uses_the_subjects_half(client: EmbeddingClient, registry: ModelRegistry, subject: str) -> None:
     """Items and users go through their own side of the adaptor."""
     version = register_version(registry, promote=True)
-    vectors, used = client.adapt(subject, VECTORS)
+    vectors, used = client.adapt(subject, VECTORS, ENCODER)
     assert used == version
     assert vectors.shape == (2, AUGMENTED)
     np.testing.assert_allclose(vectors, augmented(int(version), subject, VECTORS), atol=1e-5)
@@ -72,19 +72,19 @@ def test_an_adaptor_that_is_not_the_registered_file_adapts_nothing(
     bind(registry, second)
     shutil.copy(registry.folder(first) / "adaptor.onnx", registry.folder(second) / "adaptor.onnx")
     with pytest.raises(FailedPreconditionError, match=r"adaptor\.onnx is not the file that was registered"):
-        client.adapt("item", VECTORS, second)
-    assert client.adapt("item", VECTORS, first)[1] == first
+        client.adapt("item", VECTORS, ENCODER, second)
+    assert client.adapt("item", VECTORS, ENCODER, first)[1] == first
 
 
 def test_adapt_follows_the_active_pointer(client: EmbeddingClient, registry: ModelRegistry) -> None:
     """The first call after a promotion, or a rollback, uses that version; the other can still be named."""
     first, second = register_version(registry, promote=True), register_version(registry)
-    assert client.adapt("item", VECTORS)[1] == first
+    assert client.adapt("item", VECTORS, ENCODER)[1] == first
     registry.promote(second)
-    vectors, used = client.adapt("item", VECTORS)
+    vectors, used = client.adapt("item", VECTORS, ENCODER)
     assert used == second
     np.testing.assert_allclose(vectors, augmented(2, "item", VECTORS), atol=1e-5)
-    named, used = client.adapt("item", VECTORS, first)
+    named, used = client.adapt("item", VECTORS, ENCODER, first)
     assert used == first
     np.testing.assert_allclose(named, augmented(1, "item", VECTORS), atol=1e-5)
 
@@ -92,14 +92,40 @@ def test_adapt_follows_the_active_pointer(client: EmbeddingClient, registry: Mod
 def test_adapt_names_the_active_versions_of_other_kinds(client: EmbeddingClient, registry: ModelRegistry) -> None:
     """That of kind kar comes first; a version that reads texts has no adaptor, and is refused by name."""
     student, texts = register_student(registry, promote=True), register_unictr(registry, promote=True)
-    alone = client.adapt_active("item", VECTORS)
+    alone = client.adapt_active("item", VECTORS, ENCODER)
     assert (alone.model_version, alone.other_versions) == (student, [])
     kar = register_version(registry, promote=True)
-    both = client.adapt_active("item", VECTORS)
+    both = client.adapt_active("item", VECTORS, ENCODER)
     assert (both.model_version, both.other_versions) == (kar, [student])
-    assert adapt_for_all(client, "item", VECTORS)[1][1] == student
+    assert adapt_for_all(client, "item", VECTORS, ENCODER)[1][1] == student
     with pytest.raises(InvalidArgumentError, match="is of kind unictr, which has no adaptor"):
-        client.adapt("item", VECTORS, texts)
+        client.adapt("item", VECTORS, ENCODER, texts)
+
+
+def test_adapt_refuses_vectors_of_another_encoder(client: EmbeddingClient, registry: ModelRegistry) -> None:
+    """Of the same width, they would become nonsense without a word; by name and by the active pointer."""
+    version = register_version(registry, promote=True)
+    for named in ("", version):
+        with pytest.raises(
+            FailedPreconditionError, match="are of encoder 'another', and model version 1 on 'test-encoder' was trained"
+        ):
+            client.adapt("item", VECTORS, "another", named)
+    assert adapt_for_all(client, "item", VECTORS, "another") == [([None, None], "")]
+
+
+def test_adapt_uses_the_active_version_that_takes_the_encoder(client: EmbeddingClient, registry: ModelRegistry) -> None:
+    """While the versions of one kind have moved to a new encoder already, those of another have not."""
+    student = register_student(registry, promote=True)
+    register_version(registry, promote=True, encoder="another")
+    assert client.adapt_active("item", VECTORS, ENCODER).model_version == student
+
+
+def test_adapt_without_an_encoder_is_refused(client: EmbeddingClient, registry: ModelRegistry) -> None:
+    """Nobody could say then whether the version takes the vectors."""
+    register_version(registry, promote=True)
+    with pytest.raises(InvalidArgumentError) as refused:
+        client.adapt("item", VECTORS, "")
+    assert [name for name, _ in refused.value.violations] == ["encoder"]
 
 
 @pytest.mark.parametrize("version", ["7", "../1", "one"])
@@ -107,7 +133,7 @@ def test_adapt_refuses_an_unknown_version(client: EmbeddingClient, registry: Mod
     """A version that is not registered is not found, whatever its name looks like."""
     register_version(registry, promote=True)
     with pytest.raises(NotFoundError, match="does not exist"):
-        client.adapt("item", VECTORS, version)
+        client.adapt("item", VECTORS, ENCODER, version)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +152,7 @@ def test_adapt_refuses_bad_vectors(
     """Wrong widths, no or too many vectors and numbers that are not finite name their field."""
     register_version(registry, promote=True)
     with pytest.raises(InvalidArgumentError) as refused:
-        client.adapt("item", vectors)
+        client.adapt("item", vectors, ENCODER)
     assert [name for name, _ in refused.value.violations] == [field]
 
 
@@ -147,10 +173,10 @@ def test_expert_weights_come_by_name(client: EmbeddingClient, registry: ModelReg
     add_gates(registry, telling)
     logits = VECTORS[1] @ gate("user")
     expected = np.exp(logits) / np.exp(logits).sum()
-    weights = client.expert_weights("user", VECTORS[1], telling)
+    weights = client.expert_weights("user", VECTORS[1], ENCODER, telling)
     assert list(weights) == ["shared-1", "user-1", "user-2"]
     np.testing.assert_allclose(list(weights.values()), expected, atol=1e-5)
-    assert client.expert_weights("user", VECTORS[1], silent) == {}
+    assert client.expert_weights("user", VECTORS[1], ENCODER, silent) == {}
 
 
 def test_the_process_serves_its_metrics(tmp_path: Path) -> None:
@@ -167,7 +193,7 @@ def test_the_process_serves_its_metrics(tmp_path: Path) -> None:
                     assert process.poll() is None
                     time.sleep(0.1)
                 client.encode(["A film", "Another film"])
-                client.adapt("user", VECTORS, version)
+                client.adapt("user", VECTORS, ENCODER, version)
             with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=100) as response:
                 page = response.read().decode()
         finally:

@@ -51,7 +51,7 @@ def test_every_row_is_in_one_partition(encoder: Encoder, tmp_path: Path) -> None
 
 def test_augmented_vectors_are_those_of_the_version(encoder: Encoder, registry: ModelRegistry, tmp_path: Path) -> None:
     """Of the subject's half, under the version's name."""
-    version = register_version(registry, knowledge=encoder.dimension)
+    version = register_version(registry, knowledge=encoder.dimension, encoder=encoder.id)
     pq.write_table(texts(3), tmp_path / "texts.parquet")
     work = PartitionWork(job(encoder, version), tmp_path, encoder, Adapter(registry))
     done = work(divide(tmp_path / "texts.parquet", 7)[0])

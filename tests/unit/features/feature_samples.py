@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import numpy as np
 
+from loreline.client import FeaturesClient
 from loreline.domain import Interaction, Item, KnowledgeVectors, Stamp
 from tests.knowledge_samples import sample_knowledge
 
@@ -43,3 +46,21 @@ def watched(
 ) -> Interaction:
     """A user saw a film."""
     return Interaction(stamp(event, minutes), user_id, item_id, "movies", rating)
+
+
+def augment(
+    client: FeaturesClient,
+    subject: Literal["item", "user"],
+    version: str,
+    *ids: str,
+    serving: str = "",
+    kept: Sequence[str] = (),
+) -> int:
+    """Store vectors of ones of a version, as a promotion does, for what is listed now; how many were stored."""
+    listed = {
+        one: etag
+        for page in client.knowledge_vectors(subject)
+        for one, etag in zip(page.subject_ids, page.etags, strict=True)
+    }
+    ones = np.ones((len(ids), 4), dtype=np.float32)
+    return client.put_augmented(subject, version, ids, [listed.get(one, "none") for one in ids], ones, serving, kept)

@@ -113,7 +113,7 @@ class _Knowing:
     def __init__(self, public: PublicReads) -> None:
         self.items = public.items
 
-    def user(self, user_id: str) -> PackedUser:
+    def user(self, user_id: str, seconds_left: float | None = None) -> PackedUser:
         return PackedUser(user_id, ["known"], [1.0], [1])
 
 
@@ -146,7 +146,7 @@ class _Recording:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def items(self, item_ids: list[str]) -> list:
+    def items(self, item_ids: list[str], seconds_left: float | None = None) -> list:
         self.asked.append(list(item_ids))
         return []
 

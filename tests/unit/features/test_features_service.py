@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 
-from loreline.client import InvalidArgumentError, NotFoundError
-from loreline.domain import Item
+from feature_repo.store import open_store
+from loreline.client import InvalidArgumentError, NotFoundError, WatchBatch
+from loreline.domain import Item, KnowledgeVectors
+from services.features.online_store import OnlineStore
 from tests.unit.features.conftest import Features, Start
-from tests.unit.features.feature_samples import film, stamp, vectors
+from tests.unit.features.feature_samples import augment, film, stamp, vectors
 
 
 class TestItems:
@@ -140,7 +145,7 @@ class TestPromotion:
         pages = list(features.client.knowledge_vectors("item", lacking_version="2"))
         assert [page.subject_ids for page in pages] == [["m1", "m2"]]
         assert pages[0].vectors.shape == (2, 8)
-        assert features.client.put_augmented("item", "2", ["m1", "m2"], np.ones((2, 4), dtype=np.float32)) == 2
+        assert augment(features.client, "item", "2", "m1", "m2") == 2
         assert list(features.client.knowledge_vectors("item", lacking_version="2")) == []
         assert list(features.client.items(["m1"]).items[0].augmented) == ["1", "2"]
 
@@ -149,7 +154,7 @@ class TestPromotion:
         features.client.put_contents([(stamp("e1"), film())])
         features.client.put_knowledge([(stamp("e1"), "m1", vectors())])
         for version in ("2", "3"):
-            features.client.put_augmented("item", version, ["m1"], np.ones((1, 4), dtype=np.float32))
+            augment(features.client, "item", version, "m1")
         assert list(features.client.items(["m1"]).items[0].augmented) == ["2", "3"]
 
     @pytest.mark.parametrize("subject", ["item", "user"])
@@ -161,7 +166,7 @@ class TestPromotion:
         features.client.put_knowledge([(stamp("e1"), "m1", vectors())])
         features.client.put_user_knowledge("m1", stamp("k1"), vectors())
         for version in ("2", "3"):
-            features.client.put_augmented(subject, version, ["m1"], np.ones((1, 4), dtype=np.float32), "1")
+            augment(features.client, subject, version, "m1", serving="1")
         client = features.client
         stored = client.items(["m1"]).items[0] if subject == "item" else client.user("m1").user
         assert set(stored.augmented) == {"1", "3"}
@@ -174,10 +179,9 @@ class TestPromotion:
         features.client.put_contents([(stamp("e1"), film())])
         features.client.put_knowledge([(stamp("e1"), "m1", vectors())])
         features.client.put_user_knowledge("m1", stamp("k1"), vectors())
-        ones = np.ones((1, 4), dtype=np.float32)
-        features.client.put_augmented(subject, "2", ["m1"], ones, kept_versions=["1"])
+        augment(features.client, subject, "2", "m1", kept=["1"])
         for version, serving in (("3", "1"), ("4", "3"), ("5", "4")):
-            features.client.put_augmented(subject, version, ["m1"], ones, serving, ["2"])
+            augment(features.client, subject, version, "m1", serving=serving, kept=["2"])
         client = features.client
         stored = client.items(["m1"]).items[0] if subject == "item" else client.user("m1").user
         assert list(stored.augmented) == ["2", "4", "5"]
@@ -185,14 +189,78 @@ class TestPromotion:
     def test_subjects_that_are_gone_or_without_knowledge_are_passed_over(self, features: Features) -> None:
         """A promotion races with removals and must not bring anything back."""
         features.client.put_contents([(stamp("e1"), film())])
-        assert features.client.put_augmented("item", "2", ["m1", "gone"], np.ones((2, 4), dtype=np.float32)) == 0
+        assert augment(features.client, "item", "2", "m1", "gone") == 0
 
     def test_users_vectors_are_adapted_the_same_way(self, features: Features) -> None:
         """Listed, stored, and no longer lacking."""
         features.client.put_user_knowledge("u1", stamp("k1"), vectors(version=""))
         assert [p.subject_ids for p in features.client.knowledge_vectors("user", "1")] == [["u1"]]
-        features.client.put_augmented("user", "1", ["u1"], np.ones((1, 4), dtype=np.float32))
+        augment(features.client, "user", "1", "u1")
         assert list(features.client.user("u1").user.augmented) == ["1"]
+
+    @pytest.mark.parametrize("subject", ["item", "user"])
+    def test_vectors_of_knowledge_that_was_replaced_meanwhile_are_not_stored(
+        self, features: Features, subject: Literal["item", "user"]
+    ) -> None:
+        """They belong to another text, or to another encoder's vector of the same one."""
+        client = features.client
+        client.put_contents([(stamp("e1"), film("s"))])
+
+        def put(answer: KnowledgeVectors) -> None:
+            if subject == "item":
+                client.put_knowledge([(stamp("e1"), "s", answer)])
+            else:
+                client.put_user_knowledge("s", stamp("e1"), answer)
+
+        put(vectors(version="", written=1))
+        for newer in (vectors(0.2, version="", text="Second.", written=2), vectors(0.2, "", "Second.", "other", 2)):
+            (page,) = client.knowledge_vectors(subject)
+            put(newer)
+            ones = np.ones((1, 4), dtype=np.float32)
+            assert client.put_augmented(subject, "2", page.subject_ids, page.etags, ones) == 0
+        assert augment(client, subject, "2", "s") == 1
+
+
+class TestWidths:
+    """All vectors of an encoder have one width."""
+
+    def test_a_vector_of_another_width_is_refused_with_the_whole_request(self, features: Features) -> None:
+        """The first of an encoder says which it is; another encoder has its own."""
+        narrow = replace(vectors(version=""), vector=np.ones(5, dtype=np.float32))
+        features.client.put_contents([(stamp("e1"), film()), (stamp("e2"), film("m2"))])
+        features.client.put_user_knowledge("u1", stamp("k1"), vectors(version=""))
+        with pytest.raises(InvalidArgumentError, match="must have 8 numbers") as refused:
+            features.client.put_knowledge([(stamp("e1"), "m1", vectors()), (stamp("e2"), "m2", narrow)])
+        assert [field for field, _ in refused.value.violations] == ["writes[1].knowledge.vector"]
+        assert features.client.describe_item("m1").knowledge is None
+        with pytest.raises(InvalidArgumentError) as refused:
+            features.client.put_user_knowledge("u2", stamp("k2"), narrow)
+        assert [field for field, _ in refused.value.violations] == ["knowledge.vector"]
+        of_another = replace(narrow, encoder="another")
+        assert features.client.put_knowledge([(stamp("e2"), "m2", of_another)]) == ["APPLIED"]
+
+    def test_it_is_known_after_a_restart(self, start: Start, tmp_path: Path) -> None:
+        """It stands in the ledger."""
+        start(tmp_path).client.put_user_knowledge("u1", stamp("k1"), vectors(version=""))
+        with pytest.raises(InvalidArgumentError, match="must have 8 numbers"):
+            start(tmp_path).client.put_user_knowledge(
+                "u2", stamp("k2"), replace(vectors(version=""), vector=np.ones(5, dtype=np.float32))
+            )
+
+    def test_a_stored_vector_of_another_width_is_passed_over(self, start: Start, tmp_path: Path) -> None:
+        """One bad row, from before there was a check, must not fail every promotion."""
+        features = start(tmp_path)
+        for user in ("u1", "u2", "u3"):
+            features.client.put_user_knowledge(user, stamp("k1"), vectors(version=""))
+        store = OnlineStore(open_store(tmp_path, features.online_store))
+        narrow = np.ones(5, dtype=np.float32).tobytes()
+        store.write("user_knowledge", [{"user_id": "u2", "encoder": vectors().encoder, "vector": narrow}])
+        assert [page.subject_ids for page in features.client.knowledge_vectors("user")] == [["u1", "u3"]]
+
+
+def changes(stream: Iterator[WatchBatch]) -> WatchBatch:
+    """The next batch that is no mere sign of life."""
+    return next(batch for batch in stream if batch.items)
 
 
 class TestWatch:
@@ -203,10 +271,10 @@ class TestWatch:
         features.client.put_contents([(stamp("e1"), film())])
         stream = features.client.watch()
         first = next(stream)
-        assert ([item.item_id for item in first.items], first.caught_up) == (["m1"], True)
+        assert ([item.item_id for item in first.items], first.caught_up, first.restarted) == (["m1"], True, True)
         features.client.put_contents([(stamp("e2"), film("m2"))])
-        second = next(stream)
-        assert [item.item_id for item in second.items] == ["m2"]
+        second = changes(stream)
+        assert ([item.item_id for item in second.items], second.restarted) == (["m2"], False)
         stream.close()
 
     def test_a_watcher_of_an_empty_store_is_told_that_it_caught_up(self, features: Features) -> None:
@@ -216,18 +284,58 @@ class TestWatch:
         assert (first.items, first.sequence, first.caught_up) == ([], 0, True)
         stream.close()
 
+    def test_a_watcher_hears_that_the_stream_lives_while_nothing_changes(self, features: Features) -> None:
+        """At the place where it is: the numbers of users are not its."""
+        features.client.put_contents([(stamp("e1"), film())])
+        stream = features.client.watch()
+        first = next(stream)
+        features.client.put_user_history("u1", stamp("e2"), ["m1"], [5.0], [1])
+        for batch in itertools.islice(stream, 3):
+            assert (batch.items, batch.caught_up, batch.sequence, batch.epoch) == (
+                [],
+                True,
+                first.sequence,
+                first.epoch,
+            )
+        stream.close()
+
     def test_a_watcher_goes_on_where_it_was_cut_off_even_over_a_restart(self, start: Start, tmp_path: Path) -> None:
-        """The sequence is kept on disk."""
+        """The sequence and its epoch are kept on disk."""
         before = start(tmp_path)
         before.client.put_contents([(stamp("e1"), film())])
-        stream = before.client.watch()
-        seen = next(stream).sequence
-        stream.close()
+        seen = next(before.client.watch())
         before.client.put_contents([(stamp("e2"), film("m2"))])
-        again = start(tmp_path)
-        stream = again.client.watch(after_sequence=seen)
-        assert [item.item_id for item in next(stream).items] == ["m2"]
+        stream = start(tmp_path).client.watch(seen.sequence, seen.epoch)
+        first = next(stream)
+        assert ([item.item_id for item in first.items], first.restarted) == (["m2"], False)
         stream.close()
+
+    def test_a_watcher_of_a_store_that_was_set_up_anew_is_told_everything(self, start: Start, tmp_path: Path) -> None:
+        """Its sequence number means nothing here, though there is one like it."""
+        before = start(tmp_path / "before")
+        before.client.put_contents([(stamp("e1"), film())])
+        seen = next(before.client.watch())
+        after = start(tmp_path / "after")
+        after.client.put_contents([(stamp("e2"), film("m2"))])
+        stream = after.client.watch(seen.sequence, seen.epoch)
+        first = next(stream)
+        assert ([item.item_id for item in first.items], first.restarted) == (["m2"], True)
+        assert first.epoch != seen.epoch
+        stream.close()
+
+    def test_a_sequence_number_without_its_epoch_is_refused(self, features: Features) -> None:
+        """It could be of another store."""
+        with pytest.raises(InvalidArgumentError) as refused:
+            next(features.client.watch(after_sequence=1))
+        assert [field for field, _ in refused.value.violations] == ["epoch"]
+
+    def test_a_sequence_number_beyond_the_newest_is_refused(self, features: Features) -> None:
+        """The store was set back: to say that the reader has caught up would leave it with what is no more."""
+        features.client.put_contents([(stamp("e1"), film())])
+        seen = next(features.client.watch())
+        with pytest.raises(InvalidArgumentError) as refused:
+            next(features.client.watch(seen.sequence + 1, seen.epoch))
+        assert [field for field, _ in refused.value.violations] == ["after_sequence"]
 
     def test_removals_are_part_of_the_stream(self, features: Features) -> None:
         """A cache has to drop what is gone."""
@@ -279,4 +387,4 @@ class TestBadInput:
     def test_duplicate_subjects_of_augmented_vectors_are_refused(self, features: Features) -> None:
         """One of the two would be lost silently."""
         with pytest.raises(InvalidArgumentError, match="subject_ids: must be unique"):
-            features.client.put_augmented("item", "1", ["m1", "m1"], np.ones((2, 4), dtype=np.float32))
+            augment(features.client, "item", "1", "m1", "m1")

@@ -102,6 +102,7 @@ class TestWaiting:
         """Otherwise watchers would run in circles while interactions come in."""
         with closing(Ledger(tmp_path / "ledger.db")) as ledger:
             ledger.put_users([new_user("u1")])
+            ledger.put_items([])
             assert not ledger.wait_for_change(0, timeout_seconds=0)
             ledger.put_items([ItemState(stamp("e1"), "", None, PackedItem("m1", "movies", []))])
             assert ledger.wait_for_change(0, timeout_seconds=0)

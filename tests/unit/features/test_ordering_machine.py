@@ -228,9 +228,9 @@ class ItemsMachine(FeaturesMachine):
     def put_augmented(self, item: str, version: str) -> None:
         """Store a vector of a version."""
         vector = np.full((1, 4), int(version), dtype=np.float32)
-        assert self.items.put_augmented(version, [self.id_of(item)], vector) == self.model[item].adapt(
-            version, int(version)
-        )
+        known = self.parts.ledger.etags("item", [self.id_of(item)])
+        expected = self.model[item].adapt(version, int(version))
+        assert self.items.put_augmented(version, list(known), list(known.values()), vector[: len(known)]) == expected
 
     def write_of(self, name: str, number: int, drawn) -> ItemWrite:
         """An event is the same whenever it comes: three share a minute, up to ten a title."""

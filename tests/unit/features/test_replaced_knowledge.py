@@ -11,7 +11,7 @@ import pytest
 
 from loreline.domain import KnowledgeVectors
 from tests.unit.features.conftest import Features
-from tests.unit.features.feature_samples import film, stamp, vectors
+from tests.unit.features.feature_samples import augment, film, stamp, vectors
 
 FIRST = vectors(0.1, text="First.", written=1)
 
@@ -31,7 +31,7 @@ class Subject:
 
     def adapt(self, version: str) -> None:
         """Store an augmented vector of a version, as a promotion does."""
-        self._client.put_augmented(self._kind, version, ["s"], np.ones((1, 4), dtype=np.float32))
+        augment(self._client, self._kind, version, "s")
 
     def text(self) -> str:
         """The stored text."""

@@ -177,7 +177,7 @@ class TestLag:
 
     def test_the_cache_answers_again_when_the_stream_is_back(self, cut: Ranking, store: MemoryFeatures) -> None:
         """What changed in between has come by then."""
-        store._closed = False
+        store.open()
         wait_until(cut.feed.is_current)
         cut.client.rank("ann", "movies", [stored.item_id for stored in ITEMS])
         assert store.reads == []

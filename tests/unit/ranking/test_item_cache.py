@@ -150,7 +150,7 @@ def test_the_feed_goes_on_from_where_it_was_cut(store: MemoryFeatures, features_
         wait_until(lambda: len(cache) == 2 and feed.caught_up())
         store.close()
         wait_until(lambda: len(store.watched_from) > 1)  # the stream ended, and the feed came back
-        store._closed = False
+        store.open()
         store.put(item("c"))
         wait_until(lambda: len(cache) == 3)
         feed.stop()
@@ -171,3 +171,47 @@ def test_the_feed_survives_an_unreachable_service(features_address: str) -> None
         feed.stop()
         store.close()
         server.stop(0).wait()
+
+
+def test_the_feed_forgets_what_a_store_that_was_set_up_anew_does_not_hold(
+    ranking: Ranking, store: MemoryFeatures
+) -> None:
+    """Its sequence numbers begin again: whoever goes on from the old ones misses all of the new."""
+    store.put(item("a"), item("b"), item("c"))
+    ranking.holds(3)
+    store.set_up_anew(item("c", "Horror"), item("d"))
+    wait_until(lambda: values(ranking.cache, gather(ranking.cache, "d")) == [["Drama", "1990"]])
+    ranking.holds(2)
+    assert values(ranking.cache, gather(ranking.cache, "c")) == [["Horror", "1990"]]
+
+
+def test_the_feed_starts_anew_on_a_store_that_was_set_back(ranking: Ranking, store: MemoryFeatures) -> None:
+    """A backup knows less than was told already, under the same numbers."""
+    store.put(item("a"), item("b"), item("c"))
+    ranking.holds(3)
+    store.close()
+    wait_until(lambda: not ranking.feed.is_current())
+    store.set_back(item("a", "Horror"))
+    store.open()
+    wait_until(lambda: ranking.feed.is_current() and len(ranking.cache) == 1)
+    assert values(ranking.cache, gather(ranking.cache, "a")) == [["Horror", "1990"]]
+
+
+def test_a_stream_that_falls_silent_is_not_followed_any_more(ranking: Ranking, store: MemoryFeatures) -> None:
+    """As when a network swallows everything: ranking is not ready, and no request believes the cache."""
+    store.put(item("a"))
+    ranking.holds(1)
+    store.falls_silent = True
+    wait_until(lambda: not ranking.feed.is_current())
+    wait_until(lambda: not ranking.feed.caught_up())
+    store.falls_silent = False
+    wait_until(lambda: ranking.feed.caught_up() and ranking.feed.is_current())
+
+
+def test_what_was_read_before_a_cache_was_cleared_is_not_kept() -> None:
+    """It may be gone."""
+    cache = ItemCache()
+    with cache.reading() as admit:
+        cache.clear()
+        admit([item("a")])
+    assert len(cache) == 0

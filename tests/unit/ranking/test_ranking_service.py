@@ -16,6 +16,7 @@ from model_versions import bind, register_version
 from ranking_parts import Ranking, wait_until
 
 from loreline.client import (
+    DeadlineExceededError,
     FailedPreconditionError,
     InvalidArgumentError,
     RankingClient,
@@ -238,6 +239,22 @@ def test_a_features_service_that_is_gone_is_named(stocked: Ranking, features_cli
     with pytest.raises(ServiceUnavailableError, match="features does not answer") as failed:
         stocked.client.rank("ann", "movies", ["i0"])
     assert failed.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+def test_a_callers_nearer_deadline_is_passed_on(stocked: Ranking, store: MemoryFeatures) -> None:
+    """No turn is held longer than its caller waits, and it is the caller's time that was short, not features."""
+    store.hangs = True
+    with pytest.raises(DeadlineExceededError):
+        stocked.client.with_timeout(0.3).rank("ann", "movies", ["i0"])
+    wait_until(lambda: stocked.metric("loreline_ranking_requests_total", outcome="deadline_exceeded") == 1)
+    assert stocked.metric("loreline_ranking_requests_total", outcome="unavailable") == 0
+
+
+def test_a_large_read_goes_in_pages(stocked: Ranking, store: MemoryFeatures) -> None:
+    """Others have their turn at the store in between, and each page has a time-out of its own."""
+    ids = [f"no{number}" for number in range(2_500)]
+    assert stocked.client.rank("ann", "movies", ids).unknown_item_ids == ids
+    assert store.reads == [ids[:1_000], ids[1_000:2_000], ids[2_000:]]
 
 
 def test_missing_settings_stop_the_process_at_start() -> None:

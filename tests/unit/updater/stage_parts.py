@@ -64,14 +64,14 @@ class SmallEncoder:
         return Encoded(np.full((len(texts), 8), 0.5, dtype=np.float32), "small", 0)
 
     def adapt(
-        self, subject: str, vectors: npt.NDArray[np.float32], model_version: str = ""
+        self, subject: str, vectors: npt.NDArray[np.float32], encoder: str, model_version: str = ""
     ) -> tuple[npt.NDArray[np.float32], str]:
         """As the client does."""
         if model_version == "misfit":
             raise InvalidArgumentError("INVALID_ARGUMENT", "dimension: must be 6", [])
         return 2 * vectors[:, :4], model_version
 
-    def adapt_active(self, subject: str, vectors: npt.NDArray[np.float32]) -> ActiveAdapted:
+    def adapt_active(self, subject: str, vectors: npt.NDArray[np.float32], encoder: str) -> ActiveAdapted:
         """As the client does."""
         return ActiveAdapted(vectors[:, :4], "1", self.others)
 

@@ -37,37 +37,45 @@ def encode(texts: Sequence[str]) -> Call[Encoded]:
 
 
 def adapt(
-    subject: Literal["item", "user"], vectors: npt.NDArray[np.float32], model_version: str = ""
+    subject: Literal["item", "user"], vectors: npt.NDArray[np.float32], encoder: str, model_version: str = ""
 ) -> Call[tuple[npt.NDArray[np.float32], str]]:
-    """Adapt (N, K) vectors; returns (N, A) float32 and the model version. Raises ClientError."""
+    """Adapt (N, K) vectors that an encoder made; returns (N, A) float32 and the model version.
+
+    Raises FailedPreconditionError where the version was trained on another encoder, ClientError.
+    """
 
     def read(response: embedding_pb2.AdaptResponse) -> tuple[npt.NDArray[np.float32], str]:
         return _rows(response, len(vectors)), response.model_version
 
-    return Call("Adapt", _adapt_request(subject, vectors, model_version), read)
+    return Call("Adapt", _adapt_request(subject, vectors, encoder, model_version), read)
 
 
 @dataclass(frozen=True)
 class ActiveAdapted:
-    """float32 (N, A) by the active version, and the active versions of other kinds that have adaptors too."""
+    """float32 (N, A) by the active version, and the active versions of other kinds that take the vectors too."""
 
     vectors: npt.NDArray[np.float32]
     model_version: str
     other_versions: list[str]
 
 
-def adapt_active(subject: Literal["item", "user"], vectors: npt.NDArray[np.float32]) -> Call[ActiveAdapted]:
-    """Adapt (N, K) vectors by the active version. Raises FailedPreconditionError where none is active, ClientError."""
+def adapt_active(
+    subject: Literal["item", "user"], vectors: npt.NDArray[np.float32], encoder: str
+) -> Call[ActiveAdapted]:
+    """Adapt (N, K) vectors that an encoder made by the active version.
+
+    Raises FailedPreconditionError where none is active that was trained on the encoder, ClientError.
+    """
 
     def read(response: embedding_pb2.AdaptResponse) -> ActiveAdapted:
         versions = list(response.other_active_versions)
         return ActiveAdapted(_rows(response, len(vectors)), response.model_version, versions)
 
-    return Call("Adapt", _adapt_request(subject, vectors, ""), read)
+    return Call("Adapt", _adapt_request(subject, vectors, encoder, ""), read)
 
 
 def expert_weights(
-    subject: Literal["item", "user"], vector: npt.NDArray[np.float32], model_version: str = ""
+    subject: Literal["item", "user"], vector: npt.NDArray[np.float32], encoder: str, model_version: str = ""
 ) -> Call[dict[str, float]]:
     """How a version's adaptor mixes its experts for a vector (K,): weights by name, which sum to 1.
 
@@ -77,17 +85,20 @@ def expert_weights(
     def read(response: embedding_pb2.AdaptResponse) -> dict[str, float]:
         return dict(zip(response.experts, response.expert_weights, strict=True))
 
-    request = _adapt_request(subject, vector.reshape(1, -1), model_version)
+    request = _adapt_request(subject, vector.reshape(1, -1), encoder, model_version)
     request.with_experts = True
     return Call("Adapt", request, read)
 
 
-def _adapt_request(subject: str, vectors: npt.NDArray[np.float32], model_version: str) -> embedding_pb2.AdaptRequest:
+def _adapt_request(
+    subject: str, vectors: npt.NDArray[np.float32], encoder: str, model_version: str
+) -> embedding_pb2.AdaptRequest:
     return embedding_pb2.AdaptRequest(
         subject=_SUBJECTS[subject],
         dimension=vectors.shape[1],
         vectors=vectors.ravel().tolist(),
         model_version=model_version,
+        encoder=encoder,
     )
 
 

@@ -127,11 +127,15 @@ def put_augmented(
     subject: Literal["item", "user"],
     model_version: str,
     subject_ids: Sequence[str],
+    etags: Sequence[str],
     vectors: npt.NDArray[np.float32],
     serving_version: str = "",
     kept_versions: Sequence[str] = (),
 ) -> Call[int]:
     """Store (N, A) augmented vectors of one model version; returns how many were stored.
+
+    `etags` name what each was made from, as knowledge_vectors gave them: a subject that has other knowledge by now is
+    passed over.
 
     The vectors of `serving_version` stay beside them, whatever was promoted before, and so do those of
     `kept_versions`, at most 8, of other kinds. Raises ClientError.
@@ -144,6 +148,7 @@ def put_augmented(
         vectors=vectors.ravel(),
         serving_version=serving_version,
         kept_versions=kept_versions,
+        etags=etags,
     )
     return Call("PutAugmented", request, lambda response: int(response.stored))
 
@@ -167,19 +172,25 @@ def knowledge_vectors(subject: Literal["item", "user"], lacking_version: str = "
     def read(page: features_pb2.ListKnowledgeResponse) -> KnowledgePage:
         ids = list(page.subject_ids)
         vectors = np.array(page.vectors, dtype=np.float32).reshape(len(ids), page.dimension)
-        return KnowledgePage(ids, page.encoder, vectors)
+        return KnowledgePage(ids, page.encoder, vectors, list(page.etags))
 
     return StreamCall("ListKnowledge", request, read, endless=True)
 
 
-def watch(after_sequence: int = 0) -> StreamCall[WatchBatch]:
-    """Yield stored items after a sequence number, then changes, without end. Raises ClientError when cut off."""
+def watch(after_sequence: int = 0, epoch: str = "") -> StreamCall[WatchBatch]:
+    """Yield stored items after a sequence number of an epoch, then changes, without end.
+
+    A batch without items comes at least every half second: a reader that hears nothing for longer is behind. Raises
+    InvalidArgumentError for a sequence number that the epoch has not reached: start with 0 then; ClientError when cut
+    off.
+    """
 
     def read(response: features_pb2.WatchResponse) -> WatchBatch:
         changed = [packed_item_of(item) for item in response.items]
-        return WatchBatch(changed, response.sequence, response.caught_up)
+        return WatchBatch(changed, response.sequence, response.caught_up, response.epoch, response.restarted)
 
-    return StreamCall("Watch", features_pb2.WatchRequest(after_sequence=after_sequence), read, endless=True)
+    request = features_pb2.WatchRequest(after_sequence=after_sequence, epoch=epoch)
+    return StreamCall("Watch", request, read, endless=True)
 
 
 def _put_items(writes: list[features_pb2.ItemWrite]) -> Call[list[str]]:

@@ -21,11 +21,16 @@ class ItemBatch:
 
 @dataclass(frozen=True)
 class WatchBatch:
-    """Changes in storing order, the last one's sequence, and whether all that is stored was sent."""
+    """Changes in storing order, none in a sign of life; the last one's sequence in its epoch; whether all was sent.
+
+    With `restarted` the stream begins with everything stored, and what the reader held before is void.
+    """
 
     items: list[PackedItem]
     sequence: int
     caught_up: bool
+    epoch: str
+    restarted: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,12 @@ class UserFeatures:
 
 @dataclass(frozen=True)
 class KnowledgePage:
-    """Knowledge vectors float32 (N, K) of N subjects, all of one encoder."""
+    """Knowledge vectors float32 (N, K) of N subjects, all of one encoder, and what names the knowledge of each."""
 
     subject_ids: list[str]
     encoder: str
     vectors: npt.NDArray[np.float32]
+    etags: list[str]
 
 
 @dataclass(frozen=True)
