@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ PREFERRED_PORTS = {
 }
 NAMES = tuple(PREFERRED_PORTS)
 LOG_TAIL_LINES = 15
+OTHER_PORTS, TRIED_PORTS = range(20_000, 32_768), 100  # below those that systems give to outgoing connections
 
 
 class StartFailed(Exception):
@@ -204,19 +206,23 @@ class LocalProcesses:
 
 
 def free_port(preferred: int, taken: set[int] | None = None) -> int:
-    """A port of 127.0.0.1 that nobody listens on and that is not in `taken`, `preferred` if possible; 0 means any."""
+    """A port of 127.0.0.1 that nobody listens on and that is not in `taken`, `preferred` if possible; 0 means any.
+
+    Any is one that the system gives to no connection of its own accord: it is still free when it is bound, unless
+    somebody who looks for a port as we do draws the same of thousands.
+    """
     taken = set() if taken is None else taken
-    for port in (preferred, 0):
+    for port in (preferred, *random.SystemRandom().sample(OTHER_PORTS, TRIED_PORTS)):
+        if not port or port in taken:
+            continue
         with closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            found: int = probe.getsockname()[1]
-            if found not in taken:
-                taken.add(found)
-                return found
+            taken.add(port)
+            return port
     raise StartFailed("no free port on 127.0.0.1")
 
 

