@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
+
+from feature_repo.redis_connection import redis_client
 
 NAME: Literal["feature_repo.timed_redis.TimedRedisOnlineStore"] = "feature_repo.timed_redis.TimedRedisOnlineStore"
 LONGEST_WAIT_SECONDS = 0.8  # a read and its error fit into a second
@@ -24,15 +22,12 @@ class TimedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 
 
 class TimedRedisOnlineStore(RedisOnlineStore):
-    """One server: an answer has LONGEST_WAIT_SECONDS, and a connection that was closed is opened again once, at once.
+    """One server, connected to by `redis_client`: an answer has LONGEST_WAIT_SECONDS.
 
     A cluster or a sentinel is left as Feast makes it.
     """
 
     def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
         if self._client is None and online_store_config.redis_type == RedisType.redis:
-            (node, *_), options = self._parse_connection_string(online_store_config.connection_string)
-            bounds = {"socket_timeout": LONGEST_WAIT_SECONDS, "socket_connect_timeout": LONGEST_WAIT_SECONDS}
-            retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-            self._client = Redis(host=node["host"], port=int(node["port"]), retry=retry, **(bounds | options))
+            self._client = redis_client(online_store_config.connection_string, LONGEST_WAIT_SECONDS)
         return super()._get_client(online_store_config)

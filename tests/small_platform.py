@@ -18,10 +18,10 @@ from services.embedding.servicer import service as embedding_service
 from services.features.bulk_catch_up import seed
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
-from services.features.ledger import Ledger
 from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
 from services.features.servicer import service as features_service
+from services.features.sqlite_ledger import SqliteLedger
 from services.features.user_features import UserFeatures
 from services.model_registry import ModelRegistry
 from services.runtime.health import HealthMonitor
@@ -37,7 +37,7 @@ def running_features(directory: Path) -> Iterator[FeaturesClient]:
     """A client of a features service over an empty directory, on SQLite."""
     feast = open_store(directory, "sqlite")
     apply_definitions(feast, directory)
-    store, ledger = OnlineStore(feast), Ledger(directory / "ledger.db")
+    store, ledger = OnlineStore(feast), SqliteLedger(directory / "ledger.db")
     seed(ledger, directory)
     parts = features_service(
         ItemFeatures(store, ledger),

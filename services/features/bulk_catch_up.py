@@ -8,9 +8,10 @@ beside a newer history too, an item's only beside the content that it was made f
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 import structlog
@@ -20,19 +21,64 @@ from loreline.client import unpack_item, unpack_user
 from loreline.client.messages import knowledge_of_bytes
 from loreline.domain import Item, Stamp, microseconds
 from services.features import histories
-from services.features.ledger import Kind, Ledger
+from services.features.ledger import Hold, Kind, Ledger
 from services.features.ordering import Answer, Augmented, ItemState, UserState, content_hash
 
+PAGE = 1_000
 State = TypeVar("State", ItemState, UserState)
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class _Subjects(Generic[State]):
+    """What is particular to items, or to users; `source` is the view that holds what the event said."""
+
+    kind: Kind
+    source: str
+    new: Callable[[dict[str, Any], Stamp | None, Answer | None], State]
+    augmented: Callable[[bytes], Augmented]
+    stored: Callable[[Ledger, Sequence[str]], dict[str, State]]
+    put: Callable[[Ledger, Iterable[State], Hold], None]
+
+
 def seed(ledger: Ledger, directory: Path) -> None:
     """Bring the ledger up to the offline sources under the feature directory."""
-    items, users = _new_items(ledger, directory), _new_users(ledger, directory)
-    ledger.put_items(items)
-    ledger.put_users(users)
-    log.info("ledger seeded", items=len(items), users=len(users))
+    items = _Subjects(
+        "item", "profile", _item_state, lambda packed: unpack_item(packed).augmented, Ledger.items, Ledger.put_items
+    )
+    users = _Subjects(
+        "user", "history", _user_state, lambda packed: unpack_user(packed).augmented, Ledger.users, Ledger.put_users
+    )
+    log.info("ledger seeded", items=_seed(ledger, directory, items), users=_seed(ledger, directory, users))
+
+
+def _seed(ledger: Ledger, directory: Path, subjects: _Subjects[State]) -> int:
+    """Take over what the ledger lacks, page by page, for another process may write to it; returns how many."""
+    kind, taken = subjects.kind, 0
+    packed = _newest(directory, f"{kind}_packed", kind)
+    rows = packed.join(_newest(directory, f"{kind}_{subjects.source}", kind), rsuffix=f"_{subjects.source}")
+    bulk, known = _BulkKnowledge(directory, kind), ledger.bulk_stamps(kind)
+    times = {i: microseconds(time.to_pydatetime()) for i, time in _column(rows, "event_timestamp").items()}
+    wanted = [
+        one
+        for one, time_us in times.items()
+        if _is_newer(known.get(one), time_us) or _lacks(known[one], one, time_us, kind, bulk)
+    ]
+    for start in range(0, len(wanted), PAGE):
+        page = wanted[start : start + PAGE]
+        with ledger.exclusive(kind, page) as hold:
+            stored = subjects.stored(ledger, page)
+            now = {one: _standing(state) for one, state in stored.items()}
+            newer = [one for one in page if _is_newer(now.get(one), times[one])]
+            states = [subjects.new(_row(rows, one), *bulk.of(one)) for one in newer]
+            states += [
+                _with_knowledge(stored[one], bulk, subjects.augmented(_row(rows, one)["packed"]))
+                for one in page
+                if one in now and one not in newer and _lacks(now[one], one, times[one], kind, bulk)
+            ]
+            subjects.put(ledger, states, hold)
+        taken += len(states)
+    return taken
 
 
 class _BulkKnowledge:
@@ -57,40 +103,20 @@ class _BulkKnowledge:
         return stamp, answer if answer.encoder else None
 
 
-def _new_items(ledger: Ledger, directory: Path) -> list[ItemState]:
-    packed, profile = _newest(directory, "item_packed", "item"), _newest(directory, "item_profile", "item")
-    rows, bulk = packed.join(profile, rsuffix="_profile"), _BulkKnowledge(directory, "item")
-    newer, lacking = _wanted(ledger, "item", rows, bulk)
-    states = [_item_state(_row(rows, item_id), *bulk.of(item_id)) for item_id in newer]
-    bulk_packed = _column(packed.loc[lacking], "packed") if lacking else {}
-    return states + [
-        _with_knowledge(state, bulk, unpack_item(bulk_packed[item_id]).augmented)
-        for item_id, state in ledger.items(lacking).items()
-    ]
+def _is_newer(stored: tuple[int, str] | None, time_us: int) -> bool:
+    return stored is None or stored[0] < time_us
 
 
-def _new_users(ledger: Ledger, directory: Path) -> list[UserState]:
-    packed, history = _newest(directory, "user_packed", "user"), _newest(directory, "user_history", "user")
-    rows, bulk = packed.join(history, rsuffix="_history"), _BulkKnowledge(directory, "user")
-    newer, lacking = _wanted(ledger, "user", rows, bulk)
-    states = [_user_state(_row(rows, user_id), *bulk.of(user_id)) for user_id in newer]
-    bulk_packed = _column(packed.loc[lacking], "packed") if lacking else {}
-    return states + [
-        _with_knowledge(state, bulk, unpack_user(bulk_packed[user_id]).augmented)
-        for user_id, state in ledger.users(lacking).items()
-    ]
+def _lacks(stored: tuple[int, str], subject: str, time_us: int, kind: Kind, bulk: _BulkKnowledge) -> bool:
+    """Whether the bulk-loaded knowledge is to be taken beside what is stored."""
+    stored_us, knowledge = stored
+    return not knowledge and subject in bulk and (kind == "user" or stored_us == time_us)
 
 
-def _wanted(ledger: Ledger, kind: Kind, rows: pd.DataFrame, bulk: _BulkKnowledge) -> tuple[list[str], list[str]]:
-    known, newer, lacking = ledger.bulk_stamps(kind), [], []
-    for subject, time in _column(rows, "event_timestamp").items():
-        stored_us, stored_knowledge = known.get(subject, (None, ""))
-        time_us = microseconds(time.to_pydatetime())
-        if stored_us is None or stored_us < time_us:
-            newer.append(subject)
-        elif not stored_knowledge and subject in bulk and (kind == "user" or stored_us == time_us):
-            lacking.append(subject)
-    return newer, lacking
+def _standing(state: ItemState | UserState) -> tuple[int, str]:
+    """As Ledger.bulk_stamps tells it."""
+    event = state.content if isinstance(state, ItemState) else state.history
+    return microseconds(event.event_time) if event else 0, state.knowledge.event_id if state.knowledge else ""
 
 
 def _newest(directory: Path, view: str, entity: Kind, *fields: str) -> pd.DataFrame:

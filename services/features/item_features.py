@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from loreline.client import unpack_item
 from loreline.client.messages import knowledge_bytes, vector_bytes, vector_of
 from loreline.domain import Item, KnowledgeVectors, Stamp, microseconds
 from services.features import ordering
-from services.features.ledger import Kind, Ledger
+from services.features.ledger import Hold, Kind, Ledger
 from services.features.online_store import OnlineStore
 from services.features.ordering import ItemState, WriteOutcome
 from services.runtime.errors import InvalidRequest
@@ -77,7 +76,7 @@ class ItemFeatures:
     """Items over the online store and the ledger. Reads go on while a write is under way; writes take turns."""
 
     def __init__(self, store: OnlineStore, ledger: Ledger) -> None:
-        self._store, self._ledger, self._writing = store, ledger, threading.Lock()
+        self._store, self._ledger = store, ledger
 
     def get_packed(self, item_ids: Sequence[str]) -> tuple[list[bytes], list[str]]:
         """Packed features in the order asked, and the ids of items that are not stored or were deleted."""
@@ -91,21 +90,16 @@ class ItemFeatures:
 
         Raises InvalidRequest, and then nothing is stored; DependencyUnavailable, and then all may be sent again.
         """
-        with self._writing:
-            check_widths(
-                self._ledger,
-                [
-                    (f"writes[{place}].knowledge", write.vectors)
-                    for place, write in enumerate(writes)
-                    if isinstance(write, KnowledgeWrite)
-                ],
-            )
-            states: dict[str, ItemState] = self._ledger.items(list({write.item_id for write in writes}))
+        item_ids = list({write.item_id for write in writes})
+        knowledge = [(place, write) for place, write in enumerate(writes) if isinstance(write, KnowledgeWrite)]
+        with self._ledger.exclusive("item", item_ids) as hold:
+            check_widths(self._ledger, [(f"writes[{place}].knowledge", write.vectors) for place, write in knowledge])
+            states = self._ledger.items(item_ids)
             outcomes = [self._transition(states, write) for write in writes]
             applied = [
                 write for write, outcome in zip(writes, outcomes, strict=True) if outcome is WriteOutcome.APPLIED
             ]
-            self._store_all(applied, {write.item_id: states[write.item_id] for write in applied})
+            self._store_all(applied, {write.item_id: states[write.item_id] for write in applied}, hold)
         return outcomes
 
     def vectors(self, lacking_version: str) -> Iterator[VectorPage]:
@@ -122,15 +116,16 @@ class ItemFeatures:
         kept: Collection[str] = (),
     ) -> int:
         """Store (N, A) augmented vectors of one version, where the knowledge is still that which `etags` name."""
-        with self._writing:
+        with self._ledger.exclusive("item", item_ids) as hold:
             known = self._ledger.items(item_ids)
             states = [
                 _with_version(state, version, vector, serving, kept)
                 for item_id, etag, vector in zip(item_ids, etags, vectors, strict=True)
                 if (state := known.get(item_id)) and state.knowledge and ordering.etag(state) == etag
             ]
+            hold.check()
             self._store.write("item_packed", [_packed_row(state) for state in states])
-            self._ledger.put_items(states)
+            self._ledger.put_items(states, hold)
         return len(states)
 
     def _transition(self, states: dict[str, ItemState], write: ItemWrite) -> WriteOutcome:
@@ -146,7 +141,8 @@ class ItemFeatures:
             states[write.item_id] = after
         return outcome
 
-    def _store_all(self, applied: Sequence[ItemWrite], states: dict[str, ItemState]) -> None:
+    def _store_all(self, applied: Sequence[ItemWrite], states: dict[str, ItemState], hold: Hold) -> None:
+        hold.check()
         contents = {write.item_id: write for write in applied if isinstance(write, ContentWrite)}
         knowledge = {write.item_id: write for write in applied if isinstance(write, KnowledgeWrite)}
         now = microseconds(datetime.now(UTC))
@@ -154,7 +150,7 @@ class ItemFeatures:
         self._store.write("item_knowledge", [_vector_row(write) for write in knowledge.values()])
         self._store.write("item_provenance", [_provenance_row(write, now) for write in knowledge.values()])
         self._store.write("item_packed", [_packed_row(state) for state in states.values()])
-        self._ledger.put_items(states.values())
+        self._ledger.put_items(states.values(), hold)
 
 
 def check_widths(ledger: Ledger, known: Sequence[tuple[str, KnowledgeVectors]]) -> None:

@@ -1,10 +1,8 @@
-"""The ledger's tables, and how a subject's state becomes a row of it and back."""
+"""How a subject's state becomes a row of the ledger, whatever keeps it, and back."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-import uuid
 from array import array
 from typing import Any
 
@@ -13,41 +11,13 @@ from loreline.domain import PackedUser, Stamp, microseconds, moment_of
 from services.features import histories
 from services.features.ordering import Answer, ItemState, UserState
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS subjects (
-    kind TEXT, id TEXT, sequence INTEGER,
-    content_event TEXT, content_time_us INTEGER, content_hash TEXT,
-    knowledge_event TEXT, knowledge_time_us INTEGER,
-    versions TEXT, packed BLOB,
-    PRIMARY KEY (kind, id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_sequence ON subjects (kind, sequence);
-CREATE TABLE IF NOT EXISTS properties (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS encoder_widths (encoder TEXT PRIMARY KEY, width INTEGER) WITHOUT ROWID;
-"""
-ADDED = {  # columns that files of earlier versions lack
-    "answer_key": "TEXT NOT NULL DEFAULT ''",
-    "answer_created_us": "INTEGER NOT NULL DEFAULT 0",
-    "answer_encoder": "TEXT NOT NULL DEFAULT ''",
-    "history_event_ids": "TEXT NOT NULL DEFAULT ''",
-    "history_times_us": "BLOB NOT NULL DEFAULT x''",
-}
 ID_BREAK = "\n"  # no id holds a control character
 STATE_COLUMNS = (
-    "id", "content_event", "content_time_us", "content_hash", "knowledge_event", "knowledge_time_us", "packed", *ADDED
+    "id", "content_event", "content_time_us", "content_hash", "knowledge_event", "knowledge_time_us", "packed",
+    "answer_key", "answer_created_us", "answer_encoder", "history_event_ids", "history_times_us",
 )  # fmt: skip
-COLUMNS = ("kind", "sequence", "versions", *STATE_COLUMNS)
+COLUMNS = ("versions", *STATE_COLUMNS)
 Row = tuple[Any, ...]
-
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Create the tables, or add what a file of an earlier version lacks; rows stay as they are."""
-    connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
-    present = {row[1] for row in connection.execute("PRAGMA table_info(subjects)")}
-    for name, declaration in ADDED.items():
-        if name not in present:
-            connection.execute(f"ALTER TABLE subjects ADD COLUMN {name} {declaration}")
-    connection.execute("INSERT OR IGNORE INTO properties VALUES ('epoch', ?)", (uuid.uuid4().hex,))
 
 
 def item_state(row: Row) -> ItemState:
@@ -67,18 +37,18 @@ def user_state(row: Row) -> UserState:
     return UserState(*stamps, user, _answer(*answer), events)
 
 
-def item_row(sequence: int, state: ItemState) -> Row:
+def item_row(state: ItemState) -> Row:
     """The row of an item, as COLUMNS."""
     packed = state.packed
     content = (state.content.event_id, microseconds(state.content.event_time), state.content_hash)
-    head = ("item", sequence, json.dumps(list(packed.augmented)), packed.item_id)
+    head = (json.dumps(list(packed.augmented)), packed.item_id)
     return *head, *content, *_columns(state.knowledge), state.value, *_answer_columns(state.answer), "", b""
 
 
-def user_row(sequence: int, state: UserState) -> Row:
+def user_row(state: UserState) -> Row:
     """The row of a user, as COLUMNS."""
     packed = state.packed
-    head = ("user", sequence, json.dumps(list(packed.augmented)), packed.user_id, *_columns(state.history), "")
+    head = (json.dumps(list(packed.augmented)), packed.user_id, *_columns(state.history), "")
     knowledge = (*_columns(state.knowledge), state.value, *_answer_columns(state.answer))
     return *head, *knowledge, *_event_columns(state.events)
 

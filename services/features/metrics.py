@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Counted
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.features.ledger import Ledger
 from services.features.ordering import WriteOutcome
+from services.runtime.errors import DependencyUnavailable
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -44,13 +45,17 @@ class FeaturesMetrics:
             registry=self.registry,
         )  # fmt: skip
         self._gauge("loreline_features_items", "Items in the ledger, deleted ones included.").set_function(
-            lambda: ledger.count("item")
+            _or_nothing(lambda: ledger.count("item"))
         )
-        self._gauge("loreline_features_users", "Users in the ledger.").set_function(lambda: ledger.count("user"))
+        self._gauge("loreline_features_users", "Users in the ledger.").set_function(
+            _or_nothing(lambda: ledger.count("user"))
+        )
         self._gauge("loreline_features_watchers", "Readers of the stream of changes.").set_function(
             lambda: len(self._watchers)
         )
-        self._gauge("loreline_features_watch_lag_items", "Items that the slowest reader lacks.").set_function(self._lag)
+        self._gauge("loreline_features_watch_lag_items", "Items that the slowest reader lacks.").set_function(
+            _or_nothing(self._lag)
+        )
 
     def writing(self, method: str) -> AbstractContextManager[object]:
         """Measures the writes of one request."""
@@ -82,3 +87,15 @@ class FeaturesMetrics:
     def _lag(self) -> int:
         slowest = min((watcher.sequence for watcher in tuple(self._watchers)), default=None)
         return 0 if slowest is None else self._ledger.items_changed_after(slowest)
+
+
+def _or_nothing(count: Callable[[], int]) -> Callable[[], float]:
+    """What a gauge shows: NaN while the ledger does not answer, so that the other metrics can still be read."""
+
+    def counted() -> float:
+        try:
+            return count()
+        except DependencyUnavailable:
+            return float("nan")
+
+    return counted

@@ -181,17 +181,18 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
     def Watch(
         self, request: features_pb2.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[features_pb2.WatchResponse]:
-        """See the contract. Ends when the caller goes or the process drains."""
-        after, restarted = requests.watched_from(request, self._ledger.epoch, self._ledger.newest_item)
+        """See the contract. Ends when the caller goes, the process drains, or the ledger is another."""
+        epoch = self._ledger.epoch
+        after, restarted = requests.watched_from(request, epoch, self._ledger.newest_item)
         with self._metrics.watching(after) as watcher:
-            while context.is_active() and not self._ledger.draining:
+            while context.is_active() and not self._ledger.draining and self._ledger.epoch == epoch:
                 page = self._ledger.item_page(watcher.sequence, WATCH_PAGE)
                 last, caught_up = page[-1][0] if page else watcher.sequence, len(page) < WATCH_PAGE
                 yield features_pb2.WatchResponse(
                     items=[features_pb2.PackedItem.FromString(packed) for _, packed in page],
                     sequence=last,
                     caught_up=caught_up,
-                    epoch=self._ledger.epoch,
+                    epoch=epoch,
                     restarted=restarted,
                 )
                 watcher.sequence, restarted = last, False

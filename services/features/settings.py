@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.runtime.logs import LogLevel
@@ -14,7 +14,8 @@ from services.runtime.logs import LogLevel
 class FeaturesSettings(BaseSettings):
     """One frozen set of settings; what has no default must be given.
 
-    With `online_store=redis`, LORELINE_REDIS_CONNECTION (host:port) is read by Feast's own configuration.
+    With `online_store=redis`, LORELINE_REDIS_CONNECTION (host:port) is read by Feast's own configuration, and by the
+    ledger's with `ledger=redis`.
     """
 
     model_config = SettingsConfigDict(env_prefix="LORELINE_FEATURES_", frozen=True, use_attribute_docstrings=True)
@@ -25,6 +26,9 @@ class FeaturesSettings(BaseSettings):
     """Feast's registry, Parquet sources, SQLite online store, and the ledger."""
     online_store: Literal["sqlite", "redis"] = "sqlite"
     """Where online features are kept."""
+    ledger: Literal["sqlite", "redis"] = "sqlite"
+    """Where the order of events is kept: in a file of the feature directory, for one process, or in Redis beside the
+    online features, for several."""
     metrics_address: str = ""
     """host:port on which metrics are served to Prometheus; empty: they are not."""
     workers: PositiveInt = 32
@@ -37,3 +41,12 @@ class FeaturesSettings(BaseSettings):
     """How long running calls may go on after SIGTERM."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
+
+    @field_validator("ledger")
+    @classmethod
+    def _has_its_store(cls, value: str, given: ValidationInfo) -> str:
+        if value == "redis" and given.data.get("online_store") != "redis":
+            raise ValueError(
+                "redis needs online_store=redis: processes that share a ledger must share the features too"
+            )
+        return value

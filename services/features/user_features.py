@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from loreline.client.messages import knowledge_bytes, vector_bytes
 from loreline.domain import Interaction, KnowledgeVectors, PackedUser, Stamp, microseconds
 from services.features import ordering
 from services.features.item_features import VectorPage, check_widths, vector_pages
-from services.features.ledger import Ledger
+from services.features.ledger import Hold, Ledger
 from services.features.ledger_rows import new_user
 from services.features.online_store import OnlineStore
 from services.features.ordering import UserState, WriteOutcome
@@ -44,7 +43,7 @@ class UserFeatures:
     """Users over the online store and the ledger. Writes take turns."""
 
     def __init__(self, store: OnlineStore, ledger: Ledger) -> None:
-        self._store, self._ledger, self._writing = store, ledger, threading.Lock()
+        self._store, self._ledger = store, ledger
 
     def get(self, user_id: str) -> UserRead:
         """One user; an unknown one has empty features whose statuses say so."""
@@ -58,10 +57,10 @@ class UserFeatures:
     def put_history(self, user_id: str, stamp: Stamp, history: History) -> WriteOutcome:
         """Store the history as a whole unless a newer one is stored."""
         packed = PackedUser(user_id, history.item_ids, history.ratings, history.times)
-        with self._writing:
+        with self._ledger.exclusive("user", [user_id]) as hold:
             outcome, state = ordering.with_history(self._state(user_id), stamp, packed)
             if outcome is WriteOutcome.APPLIED:
-                self._store_histories([state])
+                self._store_histories([state], hold)
         return outcome
 
     def append(self, interactions: Sequence[Interaction]) -> list[WriteOutcome]:
@@ -69,27 +68,29 @@ class UserFeatures:
 
         A batch is one write of each view and one ledger transaction, whatever the number of users.
         """
-        with self._writing:
-            states = self._ledger.users(list({new.user_id for new in interactions}))
+        user_ids = list({new.user_id for new in interactions})
+        with self._ledger.exclusive("user", user_ids) as hold:
+            states = self._ledger.users(user_ids)
             outcomes, changed = [], {}
             for new in interactions:
                 outcome, state = ordering.with_interaction(states.get(new.user_id) or new_user(new.user_id), new)
                 outcomes.append(outcome)
                 if outcome is WriteOutcome.APPLIED:
                     states[new.user_id] = changed[new.user_id] = state
-            self._store_histories(list(changed.values()))
+            self._store_histories(list(changed.values()), hold)
         return outcomes
 
     def put_knowledge(self, user_id: str, stamp: Stamp, vectors: KnowledgeVectors) -> WriteOutcome:
         """Store preference knowledge unless newer one is stored. Raises InvalidRequest, DependencyUnavailable."""
-        with self._writing:
+        with self._ledger.exclusive("user", [user_id]) as hold:
             check_widths(self._ledger, [("knowledge", vectors)])
             outcome, state = ordering.with_preferences(self._state(user_id), stamp, vectors)
             if outcome is WriteOutcome.APPLIED:
+                hold.check()
                 row = {"user_id": user_id, "encoder": vectors.encoder, "vector": vector_bytes(vectors.vector)}
                 self._store.write("user_knowledge", [row])
                 self._store.write("user_provenance", [_provenance_row(user_id, stamp, vectors)])
-                self._store_packed([state])
+                self._store_packed([state], hold)
         return outcome
 
     def vectors(self, lacking_version: str) -> Iterator[VectorPage]:
@@ -106,27 +107,29 @@ class UserFeatures:
         kept: Collection[str] = (),
     ) -> int:
         """Store (N, A) augmented vectors of one version, where the knowledge is still that which `etags` name."""
-        with self._writing:
+        with self._ledger.exclusive("user", user_ids) as hold:
             known = self._ledger.users(user_ids)
             states = [
                 _with_version(state, version, vector, serving, kept)
                 for user_id, etag, vector in zip(user_ids, etags, vectors, strict=True)
                 if (state := known.get(user_id)) and state.knowledge and ordering.etag(state) == etag
             ]
-            self._store_packed(states)
+            hold.check()
+            self._store_packed(states, hold)
         return len(states)
 
     def _state(self, user_id: str) -> UserState:
         return self._ledger.users([user_id]).get(user_id, new_user(user_id))
 
-    def _store_histories(self, states: Sequence[UserState]) -> None:
+    def _store_histories(self, states: Sequence[UserState], hold: Hold) -> None:
+        hold.check()
         self._store.write("user_history", [_history_row(state) for state in states])
-        self._store_packed(states)
+        self._store_packed(states, hold)
 
-    def _store_packed(self, states: Sequence[UserState]) -> None:
+    def _store_packed(self, states: Sequence[UserState], hold: Hold) -> None:
         rows = [{"user_id": state.packed.user_id, "packed": state.value} for state in states]
         self._store.write("user_packed", rows)
-        self._ledger.put_users(states)
+        self._ledger.put_users(states, hold)
 
 
 def _with_version(

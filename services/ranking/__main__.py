@@ -7,10 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from feature_repo.redis_connection import redis_client
 from loreline.client import ClientOptions, EmbeddingClient, FeaturesClient, is_serving
 from services.model_registry import ModelRegistry
 from services.ranking.active_model import ActiveModel
-from services.ranking.direct_reads import DirectReads, redis_client
+from services.ranking.direct_reads import DirectReads
 from services.ranking.explainer import Explainer
 from services.ranking.feature_reads import FeatureReads, PublicReads
 from services.ranking.item_cache import ItemCache

@@ -6,13 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import redis
 import structlog
 from google.protobuf.message import DecodeError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from loreline.client import unpack_item, unpack_user
 from loreline.domain import PackedItem, PackedUser
@@ -23,12 +21,6 @@ OUTAGE_PAUSE_SECONDS = 1.0
 DISTRUST_SECONDS = 60.0  # after a surprise
 CONFIRM_SECONDS = 1.0  # at most one miss in so long is asked of the features service too
 LOG_SECONDS = 60.0
-PARAMETERS: dict[str, Callable[[str], Any]] = {
-    "db": int,
-    "ssl": lambda text: {"true": True, "false": False}[text.lower()],
-    "username": str,
-    "password": str,
-}
 Packed = TypeVar("Packed", PackedItem, PackedUser)
 log = structlog.get_logger(__name__)
 
@@ -45,26 +37,6 @@ class _View(Generic[Packed]):
 
 _ITEMS = _View("item_id", field_names("item_packed"), unpack_item, lambda item: item.item_id)
 _USERS = _View("user_id", field_names("user_packed"), unpack_user, lambda user: user.user_id)
-
-
-def redis_client(connection: str, timeout_seconds: float) -> redis.Redis:
-    """A client for `host:port,name=value,...` as Feast words it. Raises ValueError. Does not connect yet."""
-    address, *parameters = connection.split(",")
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(f"must begin with host:port, is {connection!r}")
-    try:
-        options = {name: PARAMETERS[name](value) for name, _, value in (part.partition("=") for part in parameters)}
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"its parameters must be some of {', '.join(PARAMETERS)}: {error}") from error
-    return redis.Redis(
-        host=host,
-        port=int(port),
-        retry=Retry(NoBackoff(), 1),  # a pooled connection may have been closed by the server
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        **options,
-    )
 
 
 class DirectReads:

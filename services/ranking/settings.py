@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.ranking.direct_reads import redis_client
+from feature_repo.redis_connection import redis_client
 from services.runtime.logs import LogLevel
 
 

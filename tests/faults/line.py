@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
 from tests.faults.event_flow import MAX_VALUE_BYTES, Record
 from tests.model_versions import of_the_default_encoder, register_version
+from tests.waiting import wait_until
 
 PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")
 STAGES = {
@@ -62,7 +63,7 @@ class Line:
         pid = self.processes.status(name).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: self.processes.status(name).pid is None, 30, f"{name} to be gone")
+        wait_until(lambda: self.processes.status(name).pid is None, 30, f"{name} to be gone")
 
     def revive(self, name: str) -> None:
         """Start a process that was killed, and wait until it is ready."""
@@ -82,7 +83,7 @@ class Line:
         environment = os.environ | self.processes.environment("updater") | own
         command = [sys.executable, "-m", "services.updater"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as member:
-            wait_for(lambda: is_serving(own["LORELINE_UPDATER_LISTEN_ADDRESS"], "readiness"), 60, "a second updater")
+            wait_until(lambda: is_serving(own["LORELINE_UPDATER_LISTEN_ADDRESS"], "readiness"), 60, "a second updater")
             yield
             member.terminate()
             assert member.wait(60) == 0
@@ -91,7 +92,9 @@ class Line:
         """Wait until the stages have committed everything that was sent to their topics."""
         for stage in stages:
             ends = self._ends(STAGES[stage])
-            wait_for(lambda stage=stage, ends=ends: self._committed(stage, ends) == ends, seconds, f"{stage} to finish")
+            wait_until(
+                lambda stage=stage, ends=ends: self._committed(stage, ends) == ends, seconds, f"{stage} to finish"
+            )
 
     def dead_letters(self) -> list[ConsumerRecord]:
         """All dead letters."""
@@ -152,11 +155,3 @@ def hanging(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until the condition holds; fails the test when it does not."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.5)

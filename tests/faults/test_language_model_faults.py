@@ -10,8 +10,9 @@ import pytest
 
 from loreline.client.catalog import item_upserted
 from loreline.domain import Item
-from tests.faults.line import Line, running_line, wait_for
+from tests.faults.line import Line, running_line
 from tests.language_model_stub import FaultStub, fault_stub
+from tests.waiting import wait_until
 
 ITEMS = 60  # twice 60 calls, when each is asked once more, are over 100
 MODES = ("429", "424", "500", "503", "cut", "garbage")
@@ -63,7 +64,7 @@ def test_a_hundred_calls_that_hang_cost_no_item_its_knowledge(tmp_path: Path) ->
     with line_over_stub(tmp_path, request_timeout="0.8") as (line, stub):
         stub.hang_seconds = 60
         send(line, "hang", stub, "slow", 100)
-        wait_for(lambda: providers(line, "hang") == ["tgi"] * ITEMS, 280, "knowledge after the hang")
+        wait_until(lambda: providers(line, "hang") == ["tgi"] * ITEMS, 280, "knowledge after the hang")
         assert stub.calls["switch"] <= 100 + 2 * ITEMS
         assert line.dead_letters() == []
 
@@ -74,7 +75,7 @@ def test_empty_texts_end_as_catalogue_texts_that_say_why(line_and_stub: tuple[Li
     line, stub = line_and_stub
     calls = stub.calls["switch"]
     send(line, "empty", stub, "empty", 2 * ITEMS)
-    wait_for(lambda: providers(line, "empty") == ["catalogue"] * ITEMS, 120, "the fallback's texts")
+    wait_until(lambda: providers(line, "empty") == ["catalogue"] * ITEMS, 120, "the fallback's texts")
     assert stub.calls["switch"] == calls + 2 * ITEMS
     reason = line.features.describe_item("empty-0").knowledge
     assert reason is not None
@@ -97,7 +98,7 @@ def enriched_after(line: Line, stub: FaultStub, mode: str, failures: int, prefix
     """Send items while the next calls go wrong, and hold what must come of it."""
     calls, answered = stub.calls["switch"], stub.answered
     send(line, prefix, stub, mode, failures)
-    wait_for(lambda: providers(line, prefix) == ["tgi"] * ITEMS, 200, "knowledge by the server")
+    wait_until(lambda: providers(line, prefix) == ["tgi"] * ITEMS, 200, "knowledge by the server")
     assert stub.answered == answered + ITEMS
     assert stub.calls["switch"] == calls + ITEMS + failures
     assert line.dead_letters() == []

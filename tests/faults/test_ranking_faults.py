@@ -23,12 +23,13 @@ from loreline.client import ServiceUnavailableError
 from loreline.ranking.v1 import ranking_pb2, ranking_pb2_grpc
 from services.model_registry import ModelRegistry
 from services.ranking.request_stream import AT_ONCE
-from tests.faults.line import hanging, wait_for
+from tests.faults.line import hanging
 from tests.faults.ranking_flow import USER, Shop, film, running_shop
 from tests.integration.triton_server import running_triton
 from tests.model_versions import register_version
 from tests.redis_server import RedisServer
 from tests.small_platform import running_embedding, running_features, store_items, store_user
+from tests.waiting import wait_until
 
 IDS = [f"i{number}" for number in range(60)]
 MEBIBYTE = 1 << 20
@@ -94,7 +95,7 @@ class TestClients:
             calls = [stub.Rank.future(request_of(IDS), timeout=10) for _ in range(10)]
             for call in calls:
                 call.cancel()
-        wait_for(lambda: shop.metric("loreline_ranking_running_requests") == 0, 100, "the work to end")
+        wait_until(lambda: shop.metric("loreline_ranking_running_requests") == 0, 100, "the work to end")
         assert shop.metric("loreline_ranking_waiting_requests") == 0
         shop.rank(IDS)
 
@@ -114,7 +115,7 @@ class TestClients:
 
         before, handled = shop.memory_bytes(), self._handled(shop)
         stream = stub.RankStream(requests())
-        wait_for(
+        wait_until(
             lambda: self._handled(shop) >= handled + AT_ONCE and self._is_idle(shop), 100, "the stream to be held back"
         )
         for _ in range(20):
@@ -123,7 +124,7 @@ class TestClients:
         stream.cancel()
         assert shop.memory_bytes() < before + 64 * MEBIBYTE
         assert sent["requests"] < 100_000
-        wait_for(lambda: shop.metric("loreline_ranking_running_requests") == 0, 100, "the work to end")
+        wait_until(lambda: shop.metric("loreline_ranking_running_requests") == 0, 100, "the work to end")
 
     def _handled(self, shop: Shop) -> float:
         """Requests that were ranked or refused so far."""
@@ -166,7 +167,7 @@ class TestClients:
         assert too_late(shop) - late <= 0.02 * outcomes["OK"]  # a busy machine may stop any process for a moment
         assert shop.metric("loreline_ranking_shed_requests_total") > 0
         assert shop.memory_bytes() < before + 64 * MEBIBYTE
-        wait_for(lambda: shop.metric("loreline_ranking_running_requests") == 0, 100, "the work to end")
+        wait_until(lambda: shop.metric("loreline_ranking_running_requests") == 0, 100, "the work to end")
         shop.rank(IDS)
 
 
@@ -203,9 +204,9 @@ class TestDependencies:
                 shop.rank(IDS)
             shop.revive("features")
             before = shop.expected(["i5"])
-            wait_for(lambda: self._is_stored(shop), 20, "the connection to features to come back")
+            wait_until(lambda: self._is_stored(shop), 20, "the connection to features to come back")
             assert shop.expected(["i5"]) != before
-            wait_for(lambda: self._is_new(shop), 20, "the change to be seen")
+            wait_until(lambda: self._is_new(shop), 20, "the change to be seen")
             for _ in range(20):
                 shop.rank(IDS)
 
@@ -236,7 +237,7 @@ class TestDependencies:
             with pytest.raises(ServiceUnavailableError):
                 shop.rank(IDS)
             redis.start()
-            wait_for(lambda: self._answers(shop), 20, "the lists to come back")
+            wait_until(lambda: self._answers(shop), 20, "the lists to come back")
             for _ in range(5):
                 shop.rank(IDS)
 
@@ -263,11 +264,11 @@ class TestDependencies:
                 with hanging(triton.process.pid):
                     places = {shop.rank(IDS).scoring_place for _ in range(8)}
                 assert places == {"FALLBACK"}
-                wait_for(lambda: shop.rank(IDS).scoring_place == "TRITON", 30, "Triton to be used again")
+                wait_until(lambda: shop.rank(IDS).scoring_place == "TRITON", 30, "Triton to be used again")
                 triton.kill()
                 assert {shop.rank(IDS).scoring_place for _ in range(20)} == {"FALLBACK"}
                 with running_triton(output, address=triton.address):
-                    wait_for(lambda: shop.rank(IDS).scoring_place == "TRITON", 30, "Triton to be used again")
+                    wait_until(lambda: shop.rank(IDS).scoring_place == "TRITON", 30, "Triton to be used again")
 
 
 class TestPromotion:

@@ -17,7 +17,8 @@ from loreline.client.catalog import (
 )
 from loreline.client.messages import record_of_bytes
 from loreline.domain import Item
-from tests.faults.line import PROCESSES, Line, running_line, wait_for
+from tests.faults.line import PROCESSES, Line, running_line
+from tests.waiting import wait_until
 
 FILMS = [Item(f"f{n}", "movies", f"Film {n} (1990)", {"genres": ["Comedy"], "year": 1990.0}) for n in range(6)]
 
@@ -57,10 +58,10 @@ def test_an_interaction_is_in_the_history_that_ranking_reads(line: Line) -> None
     """The user is not ranked by the cold-start path any more, and the history changes the scores."""
     candidates = [film.item_id for film in FILMS]
     with RankingClient(line.processes.address("ranking"), timeout_seconds=100) as ranking:
-        wait_for(holds(lambda: len(ranking.rank("ann", "movies", candidates).item_ids) == 6), 30, "the films")
+        wait_until(holds(lambda: len(ranking.rank("ann", "movies", candidates).item_ids) == 6), 30, "the films")
         before = ranking.rank("ann", "movies", candidates)
         send(line, "interactions", *watched("ann", 0, 1, 0))
-        wait_for(holds(lambda: line.features.user("ann").user.item_ids == ["f0", "f1", "f0"]), 30, "the history")
+        wait_until(holds(lambda: line.features.user("ann").user.item_ids == ["f0", "f1", "f0"]), 30, "the history")
         after = ranking.rank("ann", "movies", candidates)
     assert (before.user_route, after.user_route) == ("COLD_START", "KNOWN")
     assert list(before.scores) != list(after.scores)
@@ -73,7 +74,7 @@ def test_enough_interactions_become_preferences_that_are_told(line: Line) -> Non
     assert line.features.user("ben").knowledge_status == "NULL"
     [last] = watched("ben", 4)
     send(line, "interactions", last)
-    wait_for(holds(lambda: line.features.user("ben").knowledge_status == "PRESENT"), 60, "the preferences")
+    wait_until(holds(lambda: line.features.user("ben").knowledge_status == "PRESENT"), 60, "the preferences")
     line.wait_until_done(60)
     described = line.features.describe_user("ben")
     assert described.knowledge is not None
@@ -87,7 +88,7 @@ def test_enough_interactions_become_preferences_that_are_told(line: Line) -> Non
 def test_a_request_brings_preferences_at_once(line: Line) -> None:
     """A single interaction is enough then."""
     send(line, "interactions", *watched("cleo", 0), preferences_requested("cleo", "movies"))
-    wait_for(holds(lambda: line.features.user("cleo").knowledge_status == "PRESENT"), 60, "the preferences")
+    wait_until(holds(lambda: line.features.user("cleo").knowledge_status == "PRESENT"), 60, "the preferences")
 
 
 def test_a_deleted_item_leaves_a_tombstone_in_the_knowledge_topic(line: Line) -> None:
@@ -105,7 +106,7 @@ def test_what_belongs_on_the_other_topic_is_a_dead_letter(line: Line) -> None:
     misplaced = item_upserted(Item("misplaced", "movies", "Misplaced (1989)"))
     unrateable = interaction_logged("dora", "f0", "movies", 9.0)
     send(line, "interactions", misplaced, unrateable, *watched("dora", 1))
-    wait_for(holds(lambda: line.features.user("dora").user.item_ids == ["f1"]), 30, "what is right")
+    wait_until(holds(lambda: line.features.user("dora").user.item_ids == ["f1"]), 30, "what is right")
     line.wait_until_done(60)
     letters = [(record.key, dict(record.headers)) for record in line.dead_letters()]
     found = {key: headers for key, headers in letters if headers["dead-letter-topic"] == b"interactions"}

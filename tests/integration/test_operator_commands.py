@@ -11,8 +11,9 @@ import pytest
 from loreline.client import ItemDescription, KnowledgeClient, NotFoundError
 from loreline.client.catalog import item_upserted
 from loreline.domain import Item
-from tests.faults.line import Line, running_line, wait_for
+from tests.faults.line import Line, running_line
 from tests.unit.cli.command import Command
+from tests.waiting import wait_until
 
 SHIPPED = Path(__file__).resolve().parents[2] / "services" / "scenarios" / "movies.yaml"
 
@@ -45,7 +46,7 @@ class Platform:
     def kill_knowledge(self) -> None:
         """End the knowledge process, and return when it is gone."""
         self.line.kill("knowledge")
-        wait_for(lambda: self.line.processes.status("knowledge").pid is None, 10, "the end of knowledge")
+        wait_until(lambda: self.line.processes.status("knowledge").pid is None, 10, "the end of knowledge")
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,12 @@ def test_a_dead_letter_is_replayed_once_its_cause_is_repaired(platform: Platform
     """A supplier sent items of a scenario that was not configured yet."""
     platform.publish(film("early", scenario="kino"))
     loreline = platform.loreline
-    wait_for(lambda: loreline("dlq", "list", "--key", "early", "--json").document["total"] == 1, 30, "the dead letter")
+    wait_until(
+        lambda: loreline("dlq", "list", "--key", "early", "--json").document["total"] == 1, 30, "the dead letter"
+    )
     (platform.scenarios / "kino.yaml").write_text(SHIPPED.read_text().replace("name: movies", "name: kino"))
     replayed = loreline("dlq", "replay", "--key", "early", "--json").document
-    wait_for(lambda: platform.described("early") is not None, 30, "the item to be stored")
+    wait_until(lambda: platform.described("early") is not None, 30, "the item to be stored")
 
     assert replayed["reasons"] == {"INVALID": 1}
     assert replayed["replayed"] == 1
@@ -79,7 +82,7 @@ def test_knowledge_of_an_older_prompt_is_asked_for_anew(platform: Platform) -> N
     """The stored texts are replaced, by the items' own events; --wait returns when none is left."""
     ids = [f"r{number}" for number in range(12)]
     platform.publish(*map(film, ids))
-    wait_for(lambda: all(platform.prompt_version(item_id) for item_id in ids), 60, "the first knowledge")
+    wait_until(lambda: all(platform.prompt_version(item_id) for item_id in ids), 60, "the first knowledge")
     before = platform.described("r3")
     old = platform.prompt_version("r3")
     (platform.scenarios / "movies.yaml").write_text(
@@ -103,7 +106,7 @@ def test_knowledge_of_an_older_prompt_is_asked_for_anew(platform: Platform) -> N
 def test_a_lost_store_of_knowledge_comes_back_from_its_topic(platform: Platform) -> None:
     """The texts are those that are served, and a second run finds them there."""
     platform.publish(film("kept"))
-    wait_for(lambda: platform.prompt_version("kept") is not None, 60, "the knowledge")
+    wait_until(lambda: platform.prompt_version("kept") is not None, 60, "the knowledge")
     served = platform.described("kept")
     platform.kill_knowledge()
     for path in platform.loreline.home.glob("knowledge.sqlite*"):
@@ -131,6 +134,6 @@ def test_published_interactions_reach_the_history(platform: Platform, tmp_path: 
     (tmp_path / "end.jsonl").write_text('{"user_id": "viewer", "item_id": "last", "scenario": "movies"}')
     platform.loreline("interactions", "publish", str(tmp_path / "end.jsonl"))
     history = platform.line.features
-    wait_for(lambda: history.user("viewer").user.item_ids[-1:] == ["last"], 30, "the last interaction")
+    wait_until(lambda: history.user("viewer").user.item_ids[-1:] == ["last"], 30, "the last interaction")
 
     assert history.user("viewer").user.item_ids == ["f3", "f2", "f1", "last"]

@@ -11,10 +11,10 @@ from feature_repo.store import apply_definitions, open_store
 from loreline.client import FeaturesClient
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
-from services.features.ledger import Ledger
 from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
 from services.features.servicer import SERVICE_NAME, service
+from services.features.sqlite_ledger import SqliteLedger
 from services.features.user_features import UserFeatures
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
@@ -26,7 +26,7 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Featur
     monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
     feast = open_store(tmp_path / "features", "sqlite")
     apply_definitions(feast, tmp_path / "features")
-    store, ledger = OnlineStore(feast), Ledger(tmp_path / "features" / "ledger.db")
+    store, ledger = OnlineStore(feast), SqliteLedger(tmp_path / "features" / "ledger.db")
     health = HealthMonitor({"online_store": store.answers}, [SERVICE_NAME])
     parts = service(
         ItemFeatures(store, ledger),

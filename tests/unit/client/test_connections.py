@@ -28,6 +28,7 @@ from loreline.client import (
 from loreline.domain import Item
 from services.cli.local_processes import free_port
 from services.runtime.errors import InvalidRequest, Overloaded
+from tests.waiting import wait_until
 
 SAMPLE = Path(__file__).parents[1] / "runtime" / "sample_process.py"
 
@@ -103,14 +104,6 @@ def test_calls_go_to_every_address_of_a_name_and_around_one_that_is_gone() -> No
 def served_by(client: RankingClient) -> set[str]:
     """Who answers ten calls."""
     return {client.rank("1", "movies", ["1"]).model_version for _ in range(10)}
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in other threads or processes."""
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_a_stream_from_a_peer_that_went_silent_ends() -> None:

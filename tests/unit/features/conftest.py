@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from feature_repo.store import apply_definitions, open_store
 from loreline.client import FeaturesClient
+from services.features.__main__ import open_ledger
 from services.features.bulk_catch_up import seed
 from services.features.descriptions import Descriptions
 from services.features.item_features import ItemFeatures
-from services.features.ledger import Ledger
 from services.features.metrics import FeaturesMetrics
 from services.features.online_store import OnlineStore
 from services.features.servicer import SERVICE_NAME, service
@@ -49,7 +49,7 @@ def redis_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts the service over a feature directory, as its process does; one suite for each online store."""
+    """Starts the service over a feature directory, as its process does; one suite for each store, with its ledger."""
     if request.param == "redis":
         connection = request.getfixturevalue("redis_connection")
         monkeypatch.setenv("LORELINE_REDIS_CONNECTION", connection)
@@ -79,7 +79,7 @@ def serving(directory: Path, online_store: str) -> Iterator[Features]:
     """The service over a feature directory."""
     feast = open_store(directory, online_store)
     apply_definitions(feast, directory)
-    store, ledger = OnlineStore(feast), Ledger(directory / "ledger.db")
+    store, ledger = OnlineStore(feast), open_ledger(online_store, directory)
     seed(ledger, directory)
     health = HealthMonitor({"online_store": store.answers}, [SERVICE_NAME])
     items, users, metrics = ItemFeatures(store, ledger), UserFeatures(store, ledger), FeaturesMetrics(ledger)

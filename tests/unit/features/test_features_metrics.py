@@ -6,10 +6,10 @@ from contextlib import closing
 from pathlib import Path
 
 from loreline.domain import PackedItem
-from services.features.ledger import Ledger
 from services.features.ledger_rows import new_user
 from services.features.metrics import FeaturesMetrics
 from services.features.ordering import ItemState
+from services.features.sqlite_ledger import SqliteLedger
 from tests.unit.features.conftest import Features
 from tests.unit.features.feature_samples import film, stamp, vectors, watched
 
@@ -61,7 +61,7 @@ def test_a_watcher_is_counted_while_it_reads(features: Features) -> None:
 
 def test_the_lag_is_what_the_slowest_watcher_has_not_been_sent(tmp_path: Path) -> None:
     """Items, not sequence numbers: users have some of those, and an item that changed twice has one state."""
-    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
         metrics = FeaturesMetrics(ledger)
         ledger.put_items([ItemState(stamp("e"), "", None, PackedItem(i, "movies", [])) for i in ("a", "b", "a", "c")])
         ledger.put_users([new_user("u1")])

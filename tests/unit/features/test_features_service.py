@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import redis
 
 from feature_repo.store import open_store
 from loreline.client import InvalidArgumentError, NotFoundError, WatchBatch
@@ -315,6 +317,8 @@ class TestWatch:
         before = start(tmp_path / "before")
         before.client.put_contents([(stamp("e1"), film())])
         seen = next(before.client.watch())
+        if before.online_store == "redis":
+            redis.Redis.from_url(f"redis://{os.environ['LORELINE_REDIS_CONNECTION']}").flushall()
         after = start(tmp_path / "after")
         after.client.put_contents([(stamp("e2"), film("m2"))])
         stream = after.client.watch(seen.sequence, seen.epoch)

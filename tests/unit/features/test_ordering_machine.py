@@ -26,6 +26,8 @@ from services.features.descriptions import Descriptions
 from services.features.item_features import ContentWrite, ItemFeatures, ItemWrite, KnowledgeWrite, Removal
 from services.features.ledger import Ledger
 from services.features.online_store import OnlineStore
+from services.features.redis_ledger import RedisLedger
+from services.features.sqlite_ledger import SqliteLedger
 from services.features.user_features import History, UserFeatures
 from services.runtime.errors import NotFound
 from tests.unit.features.feature_samples import NOON, film, vectors
@@ -87,15 +89,23 @@ class FusedLedger(Ledger):
 
     fuse: Fuse
 
-    def put_items(self, states):
+    def put_items(self, states, hold=None):
         """As a ledger, if the fuse holds."""
         self.fuse.pass_through()
-        super().put_items(states)
+        super().put_items(states, hold)
 
-    def put_users(self, states):
+    def put_users(self, states, hold=None):
         """As a ledger, if the fuse holds."""
         self.fuse.pass_through()
-        super().put_users(states)
+        super().put_users(states, hold)
+
+
+class FusedSqliteLedger(FusedLedger, SqliteLedger):
+    """In a file."""
+
+
+class FusedRedisLedger(FusedLedger, RedisLedger):
+    """In Redis."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +117,19 @@ class Parts:
     fuse: Fuse
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    """One feature directory for all examples."""
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """One feature directory and ledger for all examples."""
     directory: Path = tmp_path_factory.mktemp("features")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
         feast = open_store(directory)
         apply_definitions(feast, directory)
-        with closing(FusedLedger(directory / "ledger.db")) as ledger:
+        if request.param == "redis":
+            made: FusedLedger = FusedRedisLedger(request.getfixturevalue("redis_connection"))
+        else:
+            made = FusedSqliteLedger(directory / "ledger.db")
+        with closing(made) as ledger:
             store, fuse = FusedStore(feast), Fuse()
             store.fuse = ledger.fuse = fuse
             yield Parts(store, ledger, fuse)

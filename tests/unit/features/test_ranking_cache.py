@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,16 +12,9 @@ from services.ranking.item_feed import ItemFeed
 from services.ranking.item_index import ItemIndex
 from tests.unit.features.conftest import Features
 from tests.unit.features.feature_samples import film, stamp, vectors
+from tests.waiting import wait_until
 
 CATALOGUE = 1_500  # more than a page of the stream
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in another thread."""
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from catalogue import ITEMS, USER
 from memory_features import MemoryFeatures
 from model_versions import register_version
-from ranking_parts import Ranking, serve_features, wait_until
+from ranking_parts import Ranking, serve_features
 
 from loreline.client import EmbeddingClient, FeaturesClient, RankingClient
 from services.cli.local_processes import free_port
@@ -37,6 +37,7 @@ from services.ranking.shadow import Shadow
 from services.runtime.admission import Admission
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,14 +16,7 @@ from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
 from services.ranking.ranker import Ranker
 from services.ranking.request_stream import RequestStreams
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 100) -> None:
-    """Wait for what happens in another thread."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+from tests.waiting import wait_until
 
 
 def serve_features(store: MemoryFeatures, address: str) -> grpc.Server:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from catalogue import ITEMS, ITEMS_BY_ID, USER, assert_ranked, best_first
 from memory_features import MemoryFeatures, item
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from loreline.domain import PackedItem
 from services.ranking.item_cache import ItemCache
 from services.ranking.recency import BLOCK, Recency
+from tests.waiting import wait_until
 
 
 def held(cache: ItemCache, item_ids: Sequence[str]) -> list[str]:

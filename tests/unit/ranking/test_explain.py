@@ -7,7 +7,7 @@ import pytest
 from catalogue import ITEMS, USER, inputs_for
 from memory_features import MemoryFeatures
 from model_versions import KNOWLEDGE, add_gates, expected_scores, gate, register_version
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from loreline.client import EmbeddingClient, InvalidArgumentError, NotFoundError, ServiceUnavailableError
 from loreline.client.messages import history_message, item_message, knowledge_message, vector_bytes
@@ -15,6 +15,7 @@ from loreline.domain import Item, PackedItem, UserHistory
 from loreline.features.v1 import features_pb2
 from services.model_registry import ModelRegistry
 from tests.knowledge_samples import sample_knowledge
+from tests.waiting import wait_until
 
 ENCODER = "test-encoder"
 ITEM_VECTOR = np.linspace(-1, 1, KNOWLEDGE, dtype=np.float32)

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from memory_features import MemoryFeatures, item
-from ranking_parts import Ranking, serve_features, wait_until
+from ranking_parts import Ranking, serve_features
 
 from loreline.client import FeaturesClient
 from loreline.domain import PackedItem
@@ -15,6 +15,7 @@ from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
 from services.ranking.item_rows import ABSENT, ItemRows
 from services.ranking.serving_model import FieldIndex
+from tests.waiting import wait_until
 
 WIDTH = 4
 

@@ -7,13 +7,14 @@ import pytest
 from catalogue import ITEMS, USER, VECTOR, assert_ranked, best_first, inputs_for
 from memory_features import MemoryFeatures, item
 from model_versions import expected_scores, field_index, register_version
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from loreline.client import FailedPreconditionError, InvalidArgumentError
 from loreline.client.errors import client_errors
 from loreline.domain import Item, PackedItem
 from loreline.ranking.v1 import ranking_pb2
 from services.model_registry import UNKNOWN, ModelRegistry
+from tests.waiting import wait_until
 
 
 def film(item_id: str, genre: str = "Horror", year: float = 1984) -> Item:

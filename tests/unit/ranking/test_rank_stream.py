@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from catalogue import ITEMS_BY_ID, USER, assert_ranked, best_first
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from loreline.client import ClientError, InvalidArgumentError, RankRequest, ServiceUnavailableError
 from loreline.ranking.v1 import ranking_pb2
 from services.ranking.request_stream import RequestStreams
+from tests.waiting import wait_until
 
 CANDIDATES = list(ITEMS_BY_ID)
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from memory_features import MemoryFeatures
 from model_versions import expected_logits, register_version, scorer_inputs
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 from unictr_versions import domain_table, expected_scores, register_student, register_unictr
 
 from loreline.client import FailedPreconditionError, InvalidArgumentError, RankingClient
@@ -22,6 +22,7 @@ from services.ctr.uni_ctr.prompts import PromptItem
 from services.model_registry import ModelRegistry
 from services.ranking.scorers import Scored
 from services.scenarios import load_scenario
+from tests.waiting import wait_until
 
 FILMS = {
     "i0": ("Night Train", "Comedy", "1980"),

@@ -13,7 +13,7 @@ import pytest
 from catalogue import ITEMS, ITEMS_BY_ID, USER, VECTOR, assert_ranked, best_first
 from memory_features import MemoryFeatures, item
 from model_versions import bind, register_version
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from loreline.client import (
     DeadlineExceededError,
@@ -25,6 +25,7 @@ from loreline.client import (
 )
 from loreline.domain import PackedItem, PackedUser
 from services.model_registry import ModelRegistry
+from tests.waiting import wait_until
 
 
 def test_scores_are_the_models_and_best_come_first(stocked: Ranking, store: MemoryFeatures) -> None:

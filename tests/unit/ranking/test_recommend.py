@@ -7,7 +7,7 @@ import pytest
 from catalogue import USER, assert_ranked, best_first
 from memory_features import MemoryFeatures, item
 from model_versions import AUGMENTED, register_version
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from loreline.client import FailedPreconditionError, InvalidArgumentError, Recommended
 from loreline.client.errors import client_errors
@@ -16,6 +16,7 @@ from loreline.ranking.v1 import ranking_pb2
 from services.model_registry import ModelRegistry
 from services.ranking.item_index import ItemIndex
 from services.ranking.popularity import Popularity
+from tests.waiting import wait_until
 
 GROUPS = {"c": ("Comedy", [1, 0, 0, 0]), "d": ("Drama", [0, 1, 0, 0]), "h": ("Horror", [0, 0, 1, 0])}
 NOISE = np.random.default_rng(5).normal(0, 0.05, (30, AUGMENTED))

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from catalogue import ITEMS_BY_ID, USER, assert_ranked, best_first, inputs_for
 from model_versions import expected_scores, register_version
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from services.model_registry import ModelRegistry, NoSuchVersion
 from services.model_registry.rerankers import RERANKER_FILE, RerankerManifest, RerankerRegistry
 from services.ranking.reranking import Reranking
+from tests.waiting import wait_until
 
 CANDIDATES, TOP, SEED = list(ITEMS_BY_ID), 3, 77
 

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from model_versions import expected_scores, scorer_inputs
-from ranking_parts import wait_until
 
 from services.ranking.scorers import Scored, ScorerInputs
 from services.ranking.scorers.balanced import BalancedScorer
 from services.ranking.scorers.fallback import FallbackScorer
 from services.ranking.scorers.joined import JoinedScorer
 from services.runtime.errors import DeadlineExceeded, DependencyUnavailable, PlatformError
+from tests.waiting import wait_until
 
 
 class Endpoint:

@@ -9,7 +9,7 @@ import pytest
 from catalogue import ITEMS, ITEMS_BY_ID, USER, assert_ranked, best_first
 from memory_features import MemoryFeatures
 from model_versions import register_version
-from ranking_parts import Ranking, wait_until
+from ranking_parts import Ranking
 
 from loreline.client import FailedPreconditionError
 from loreline.domain import PackedUser
@@ -18,6 +18,7 @@ from services.ranking.active_model import Assigned
 from services.ranking.agreement import agreement, spearman
 from services.ranking.queries import RankedList, RankQuery
 from services.ranking.shadow import Shadow
+from tests.waiting import wait_until
 
 CANDIDATES = list(ITEMS_BY_ID)
 USERS = [f"user-{number}" for number in range(60)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, Service, start_server
+from tests.waiting import wait_until
 
 NAME = "loreline.knowledge.v1.KnowledgeService"
 CALLS, STREAMS = 3, 4
@@ -81,13 +82,6 @@ def is_alive(channel: grpc.Channel) -> bool:
     request = health_pb2.HealthCheckRequest(service="liveness")
     response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=100)
     return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 100
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def assert_refused(error: grpc.RpcError) -> None:

@@ -57,3 +57,11 @@ def test_the_updater_names_the_number_that_is_out_of_bounds(name: str, value: in
     nowhere |= dict.fromkeys(["embedding_address", "features_address"], "127.0.0.1:1")
     with pytest.raises(ValidationError, match=name):
         UpdaterSettings(**nowhere, **{name: value})  # type: ignore[arg-type]
+
+
+def test_a_ledger_in_redis_needs_its_features_there() -> None:
+    """Two processes that agree on what is new, over two stores, would each have half of it."""
+    given = {"listen_address": "127.0.0.1:1", "feature_directory": "features", "ledger": "redis"}
+    with pytest.raises(ValidationError, match=r"ledger\n.*redis needs online_store=redis"):
+        FeaturesSettings(**given)  # type: ignore[arg-type]
+    assert FeaturesSettings(**given, online_store="redis").ledger == "redis"  # type: ignore[arg-type]

@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from services.cli.local_processes import free_port
 from services.runtime.metrics import serve_metrics
 from services.runtime.shared_port import PortUnavailable, reserve_port
 from services.runtime.worker_processes import SupervisorPolicy
+from tests.waiting import wait_until
 
 SAMPLE = Path(__file__).with_name("sample_process.py")
 ALONE = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, not one that another channel opened
@@ -51,14 +51,6 @@ def supervisor(address: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()  # the workers follow
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in other processes."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from feature_repo.store import open_store, source_path
 from loreline.client import unpack_item, unpack_user
 from services.features.bulk_catch_up import seed
-from services.features.ledger import Ledger
+from services.features.sqlite_ledger import SqliteLedger
 from services.trainer.data.datasets import Dataset
 from services.trainer.data.offline_store import load_catalogue, load_knowledge, preference_histories, stored_vectors
 from services.trainer.knowledge.files import InvalidKnowledgeFile, KnowledgeText
@@ -144,7 +144,7 @@ def test_features_serves_them_from_its_next_start_on(dataset: Dataset, tmp_path:
     """Also where the catalogue was taken over by a start before: no promotion is needed first."""
     directory, names = tmp_path / "features", list(dataset.items)[:3]
     load_catalogue(dataset, directory)
-    ledger = Ledger(tmp_path / "ledger.db")
+    ledger = SqliteLedger(tmp_path / "ledger.db")
     seed(ledger, directory)
     pq.write_table(table_of(names), tmp_path / "items.parquet")
     load_knowledge(

@@ -26,6 +26,7 @@ from services.updater.metrics import UpdaterMetrics
 from services.updater.outcomes import EnrichmentOutcome, Later, Passed
 from services.updater.topics import Topic, create_missing_topics
 from services.updater.work_queue import Priority
+from tests.waiting import wait_until
 
 PARTITIONS = 4
 QUEUED = ("loreline_updater_queued_records", {"stage": "knowledge"})
@@ -155,20 +156,12 @@ def line(broker: str, unique_name: str) -> Line:
     return line
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 100) -> None:
-    """Wait until the condition holds; fails the test when it does not."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.02)
-
-
 def test_every_item_is_enriched_and_committed(line: Line) -> None:
     """In batches, by several workers."""
     enrichment = RecordingEnrichment()
     line.publish_items(*range(20))
     with line.consuming(enrichment):
-        wait_for(lambda: len(enrichment.stored) == 20)
+        wait_until(lambda: len(enrichment.stored) == 20)
     assert sorted(map(int, enrichment.stored)) == list(range(20))
     assert line.committed() == 20
 
@@ -184,11 +177,11 @@ def test_what_is_most_wanted_comes_first(line: Line) -> None:
     enrichment = RecordingEnrichment(slowly)
     line.publish_items(9)
     with line.consuming(enrichment, workers=1) as metrics:
-        wait_for(lambda: bool(enrichment.batches))
+        wait_until(lambda: bool(enrichment.batches))
         line.publish_items(5, 7, 3, 8, 1)
-        wait_for(lambda: metrics.registry.get_sample_value(*QUEUED) == 5)
+        wait_until(lambda: metrics.registry.get_sample_value(*QUEUED) == 5)
         go.set()
-        wait_for(lambda: len(enrichment.stored) == 6)
+        wait_until(lambda: len(enrichment.stored) == 6)
     assert enrichment.batches == [["9"], ["1", "3", "5"], ["7", "8"]]
 
 
@@ -203,11 +196,11 @@ def test_a_full_queue_stops_the_reading_and_loses_nothing(line: Line) -> None:
     enrichment = RecordingEnrichment(slowly)
     line.publish_items(*range(60))
     with line.consuming(enrichment, workers=1, queue=10) as metrics:
-        wait_for(lambda: metrics.registry.get_sample_value(*QUEUED) == 10)
+        wait_until(lambda: metrics.registry.get_sample_value(*QUEUED) == 10)
         time.sleep(1)  # further reading would fill it beyond its bound
         assert metrics.registry.get_sample_value(*QUEUED) == 10
         go.set()
-        wait_for(lambda: len(set(enrichment.stored)) == 60)
+        wait_until(lambda: len(set(enrichment.stored)) == 60)
     assert line.committed() == 60
 
 
@@ -217,11 +210,11 @@ def test_an_outage_of_the_language_model_costs_nothing_but_time(line: Line) -> N
     enrichment = RecordingEnrichment(lambda _: None if back.is_set() else Later("UNAVAILABLE"))
     line.publish_items(*range(30))
     with line.consuming(enrichment, workers=4) as metrics:
-        wait_for(lambda: metrics.registry.get_sample_value("loreline_updater_waiting", {"stage": "knowledge"}) == 1)
+        wait_until(lambda: metrics.registry.get_sample_value("loreline_updater_waiting", {"stage": "knowledge"}) == 1)
         time.sleep(1)
         assert len(enrichment.batches) < 200
         back.set()
-        wait_for(lambda: len(enrichment.stored) == 30)
+        wait_until(lambda: len(enrichment.stored) == 30)
     assert (line.committed(), line.dead_letters()) == (30, [])
 
 
@@ -230,12 +223,12 @@ def test_an_item_that_alone_is_never_answered_harms_no_other(line: Line) -> None
     enrichment = RecordingEnrichment(lambda item_id: Later("UNAVAILABLE") if item_id == "0" else None)
     line.publish_items(0)
     with line.consuming(enrichment, workers=1) as metrics:
-        wait_for(lambda: enrichment.batches.count(["0"]) > 1)
+        wait_until(lambda: enrichment.batches.count(["0"]) > 1)
         buried = ("loreline_updater_dead_letters_total", {"stage": "knowledge", "reason": "UNANSWERED"})
         numbers = itertools.count(1)
-        wait_for(lambda: line.publish_items(next(numbers)) and metrics.registry.get_sample_value(*buried) == 1)
+        wait_until(lambda: line.publish_items(next(numbers)) and metrics.registry.get_sample_value(*buried) == 1)
         count = next(numbers)
-        wait_for(lambda: len(enrichment.stored) == count - 1)
+        wait_until(lambda: len(enrichment.stored) == count - 1)
     assert line.committed() == count
     assert [record.key for record in line.dead_letters()] == [b"0"]
 
@@ -253,7 +246,7 @@ def test_a_service_that_is_away_is_waited_for(line: Line) -> None:
     enrichment = RecordingEnrichment(away_at_first)
     line.publish_items(*range(5))
     with line.consuming(enrichment):
-        wait_for(lambda: len(set(enrichment.stored)) == 5)
+        wait_until(lambda: len(set(enrichment.stored)) == 5)
     assert line.dead_letters() == []
 
 
@@ -263,9 +256,9 @@ def test_a_spent_budget_holds_the_items_until_there_is_more(line: Line) -> None:
     enrichment = RecordingEnrichment(lambda _: None if affordable.is_set() else Later("BUDGET_SPENT"))
     line.publish_items(4, 2, 9)
     with line.consuming(enrichment, workers=1):
-        wait_for(lambda: len(enrichment.batches) > 4)
+        wait_until(lambda: len(enrichment.batches) > 4)
         affordable.set()
-        wait_for(lambda: len(enrichment.stored) == 3)
+        wait_until(lambda: len(enrichment.stored) == 3)
     assert enrichment.stored == ["2", "4", "9"]
     assert line.dead_letters() == []
 
@@ -281,7 +274,7 @@ def test_an_item_that_always_fails_becomes_a_dead_letter_and_harms_no_other(line
     enrichment = RecordingEnrichment(fault)
     line.publish_items(1, 2, 3)
     with line.consuming(enrichment):
-        wait_for(lambda: {"1", "3"} <= set(enrichment.stored) and line.committed() == 3)
+        wait_until(lambda: {"1", "3"} <= set(enrichment.stored) and line.committed() == 3)
     [letter] = line.dead_letters()
     headers = dict(letter.headers)
     assert (letter.key, headers["dead-letter-reason"], headers["dead-letter-attempts"]) == (b"2", b"INTERNAL", b"3")
@@ -293,7 +286,7 @@ def test_a_refused_item_becomes_a_dead_letter_at_once(line: Line) -> None:
     enrichment = RecordingEnrichment(lambda item_id: refusal if item_id == "2" else None)
     line.publish_items(1, 2)
     with line.consuming(enrichment):
-        wait_for(lambda: line.committed() == 2)
+        wait_until(lambda: line.committed() == 2)
     assert [dict(letter.headers)["dead-letter-reason"] for letter in line.dead_letters()] == [
         b"KNOWLEDGE_REJECTED_TEXT"
     ]
@@ -310,13 +303,13 @@ def test_an_item_that_was_deleted_since_is_not_asked_about(line: Line) -> None:
     enrichment = RecordingEnrichment(slowly)
     line.publish_items(1)
     with line.consuming(enrichment, workers=1) as metrics:
-        wait_for(lambda: bool(enrichment.batches))
+        wait_until(lambda: bool(enrichment.batches))
         line.publish_items(2)
         deleted = line.publish_events(item_deleted("2", "movies"))
         last = next(number for number in itertools.count(3) if line.publish_items(number) == deleted)
-        wait_for(lambda: metrics.registry.get_sample_value(*QUEUED) == last - 1)
+        wait_until(lambda: metrics.registry.get_sample_value(*QUEUED) == last - 1)
         go.set()
-        wait_for(lambda: line.committed() == last + 1)
+        wait_until(lambda: line.committed() == last + 1)
     assert [type(event) for event in enrichment.events if event.subject_id == "2"] == [Delete]
 
 
@@ -332,7 +325,7 @@ def test_a_limit_that_is_reached_holds_the_scenario_for_as_long_as_it_says(line:
     enrichment = RecordingEnrichment(seldom)
     line.publish_items(4, 2)
     with line.consuming(enrichment, workers=1):
-        wait_for(lambda: len(enrichment.stored) == 2)
+        wait_until(lambda: len(enrichment.stored) == 2)
     assert line.dead_letters() == []
 
 
@@ -341,7 +334,7 @@ def test_what_is_passed_over_is_finished(line: Line) -> None:
     enrichment = RecordingEnrichment(lambda item_id: Passed("SUSPECT") if item_id == "2" else None)
     line.publish_items(1, 2)
     with line.consuming(enrichment):
-        wait_for(lambda: line.committed() == 2)
+        wait_until(lambda: line.committed() == 2)
     assert sorted(item_id for batch in enrichment.batches for item_id in batch) == ["1", "2"]
     assert line.dead_letters() == []
 
@@ -357,9 +350,9 @@ def test_a_member_leaves_though_a_language_model_is_still_writing(line: Line) ->
     line.publish_items(1)
     slow, quick = RecordingEnrichment(slowly), RecordingEnrichment()
     with line.consuming(slow, workers=1, drain=0.1):
-        wait_for(lambda: bool(slow.batches))
+        wait_until(lambda: bool(slow.batches))
     with line.consuming(quick):
-        wait_for(lambda: quick.stored == ["1"])
+        wait_until(lambda: quick.stored == ["1"])
     go.set()
 
 
@@ -369,7 +362,7 @@ def test_what_cannot_be_decoded_is_left_to_the_content_stage(line: Line) -> None
     line.publish((b"2", b"\xff rubbish"))
     line.publish_items(3)
     with line.consuming(enrichment):
-        wait_for(lambda: line.committed() == 2)
+        wait_until(lambda: line.committed() == 2)
     assert (enrichment.stored, line.dead_letters()) == (["3"], [])
 
 
@@ -383,12 +376,12 @@ def test_members_that_come_and_go_under_load_lose_nothing(line: Line) -> None:
     enrichment = RecordingEnrichment(slowly)
     line.publish_items(*range(300))
     with line.consuming(enrichment):
-        wait_for(lambda: len(enrichment.stored) > 30)
+        wait_until(lambda: len(enrichment.stored) > 30)
         with ExitStack() as more:
             with line.consuming(enrichment):
                 more.enter_context(line.consuming(enrichment))
                 line.publish_items(*range(300, 600))
-                wait_for(lambda: len(set(enrichment.stored)) > 400)
+                wait_until(lambda: len(set(enrichment.stored)) > 400)
             line.publish_items(*range(600, 700))
-            wait_for(lambda: len(set(enrichment.stored)) == 700 and line.committed() == 700)
+            wait_until(lambda: len(set(enrichment.stored)) == 700 and line.committed() == 700)
     assert line.dead_letters() == []

@@ -25,6 +25,7 @@ from services.updater.events import Event, PoisonEvent, decode
 from services.updater.metrics import UpdaterMetrics
 from services.updater.stages import Poisons
 from services.updater.topics import Topic, create_missing_topics
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -131,21 +132,13 @@ def line(broker: str, unique_name: str) -> Line:
     return line
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 100) -> None:
-    """Wait until the condition holds; fails the test when it does not."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.02)
-
-
 def test_every_item_reaches_the_stage(line: Line) -> None:
     """Records of all partitions are handled."""
     stage = RecordingStage()
     line.publish_items("1", "2", "3", "4", "5")
 
     with line.consuming(stage):
-        wait_for(lambda: len(stage.handled) == 5)
+        wait_until(lambda: len(stage.handled) == 5)
 
     assert sorted(stage.handled) == ["1", "2", "3", "4", "5"]
 
@@ -155,11 +148,11 @@ def test_handled_records_are_not_given_again_after_a_restart(line: Line) -> None
     first, second = RecordingStage(), RecordingStage()
     line.publish_items("1", "2")
     with line.consuming(first):
-        wait_for(lambda: len(first.handled) == 2)
+        wait_until(lambda: len(first.handled) == 2)
 
     line.publish_items("3")
     with line.consuming(second):
-        wait_for(lambda: len(second.handled) > 0)
+        wait_until(lambda: len(second.handled) > 0)
 
     assert second.handled == ["3"]
 
@@ -174,11 +167,11 @@ def test_a_record_whose_handling_did_not_end_is_given_again(line: Line) -> None:
     failing = RecordingStage(fail=lambda ids: (tried.set(), away(ids))[1])
     line.publish_items("1")
     with line.consuming(failing):
-        wait_for(tried.is_set)
+        wait_until(tried.is_set)
 
     stage = RecordingStage()
     with line.consuming(stage):
-        wait_for(lambda: bool(stage.handled))
+        wait_until(lambda: bool(stage.handled))
 
     assert (failing.handled, stage.handled) == ([], ["1"])
 
@@ -195,7 +188,7 @@ def test_a_dependency_that_comes_back_gets_the_waiting_records(line: Line) -> No
     stage = RecordingStage(fail=away_at_first)
     line.publish_items("1", "2", "3")
     with line.consuming(stage):
-        wait_for(lambda: len(stage.handled) >= 3)
+        wait_until(lambda: len(stage.handled) >= 3)
 
     assert sorted(stage.handled) == ["1", "2", "3"]
     assert line.dead_letters(0) == []
@@ -215,7 +208,7 @@ def test_an_outage_does_not_use_up_the_tries_of_a_record(line: Line) -> None:
     stage = RecordingStage(fail=away_then_one_fault)
     line.publish_items("1")
     with line.consuming(stage):
-        wait_for(lambda: bool(stage.handled))
+        wait_until(lambda: bool(stage.handled))
 
     assert stage.handled == ["1"]
     assert line.dead_letters(0) == []
@@ -229,7 +222,7 @@ def test_what_cannot_be_decoded_becomes_a_dead_letter_with_its_bytes_and_reason(
     line.publish_items("3")
 
     with line.consuming(stage):
-        wait_for(lambda: len(stage.handled) == 2)
+        wait_until(lambda: len(stage.handled) == 2)
         letters = line.dead_letters(1)
 
     assert [(letter.key, letter.value) for letter in letters] == [(b"2", b"\xff\xfe rubbish")]
@@ -260,7 +253,7 @@ def test_a_header_without_a_value_says_nothing(line: Line, monkeypatch: pytest.M
     with line.consuming(stage):
         line.publish_with([("content-type", b"null")], (good.key, good.value), (b"bad", bad.value))
         [letter] = line.dead_letters(1)
-        wait_for(lambda: stage.handled == ["good"])
+        wait_until(lambda: stage.handled == ["good"])
     assert dict(letter.headers)["content-type"] == b""
 
 
@@ -272,13 +265,13 @@ def test_a_record_that_kafkas_client_cannot_read_is_passed_and_told(line: Line) 
     line.publish_items(*behind)
     with line.consuming(stage):
         [letter] = line.dead_letters(1)
-        wait_for(lambda: len(stage.handled) >= 16)
+        wait_until(lambda: len(stage.handled) >= 16)
     assert sorted(stage.handled) == [*before, *behind]
     assert (letter.key, letter.value, dict(letter.headers)["dead-letter-reason"]) == (None, b"", b"UNREADABLE")
     again = RecordingStage()
     with line.consuming(again):
         line.publish_items("new")
-        wait_for(lambda: again.handled == ["new"])
+        wait_until(lambda: again.handled == ["new"])
 
 
 def test_a_record_with_neither_key_nor_value_is_a_dead_letter(line: Line) -> None:
@@ -298,7 +291,7 @@ def test_a_record_too_large_for_the_dead_letters_is_cut(line: Line) -> None:
         line.publish((b"large", b"x" * 5_000_000))
         line.publish_items("good")
         [letter] = line.dead_letters(1)
-        wait_for(lambda: stage.handled == ["good"])
+        wait_until(lambda: stage.handled == ["good"])
     notes = dict(letter.headers)
     assert letter.value == b"x" * 16_384
     assert (notes["dead-letter-reason"], notes["dead-letter-cut"]) == (b"OVERSIZE", b"5000000")
@@ -327,7 +320,7 @@ def test_one_item_that_always_fails_does_not_hold_up_the_others(line: Line) -> N
 
     with line.consuming(stage):
         letters = line.dead_letters(1)
-        wait_for(lambda: {"1", "3"} <= set(stage.handled))
+        wait_until(lambda: {"1", "3"} <= set(stage.handled))
 
     assert [letter.key for letter in letters] == [b"2"]
     assert dict(letters[0].headers)["dead-letter-reason"] == b"INTERNAL"
