@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from services.features.ledger import KINDS, Hold, Kind, Ledger
 from services.features.ledger_rows import COLUMNS, STATE_COLUMNS, Row
-from services.runtime.errors import DependencyUnavailable
+from services.runtime.sqlite_file import SqliteFile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS subjects (
@@ -51,19 +49,17 @@ class SqliteLedger(Ledger):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        _migrate(self._connection)
+        self._file = _opened(path)
         self._writing = {kind: threading.Lock() for kind in KINDS}
-        self._epoch: str = self._all("SELECT value FROM properties WHERE name = 'epoch'")[0][0]
-        self._widths: dict[str, int] = dict(self._all("SELECT encoder, width FROM encoder_widths"))
+        self._epoch: str = self._file.read("SELECT value FROM properties WHERE name = 'epoch'")[0][0]
+        self._widths: dict[str, int] = dict(self._file.read("SELECT encoder, width FROM encoder_widths"))
         newest = "SELECT coalesce(max(sequence), 0) FROM subjects WHERE kind = ?"
         self._newest: dict[Kind, int] = {kind: self._number(newest, kind) for kind in KINDS}
 
     def close(self) -> None:
         """See Ledger."""
         self.end_watches()
-        with self._changed:
-            self._connection.close()
+        self._file.close()
 
     @contextmanager
     def exclusive(self, kind: Kind, ids: Iterable[str]) -> Iterator[Hold]:  # noqa: ARG002  all are held
@@ -84,7 +80,7 @@ class SqliteLedger(Ledger):
     def item_page(self, after_sequence: int, most: int) -> list[tuple[int, bytes]]:
         """See Ledger."""
         sql = "SELECT sequence, packed FROM subjects WHERE kind = 'item' AND sequence > ? ORDER BY sequence LIMIT ?"
-        return self._all(sql, (after_sequence, most))
+        return self._file.read(sql, (after_sequence, most))
 
     def items_changed_after(self, sequence: int) -> int:
         """See Ledger."""
@@ -97,13 +93,13 @@ class SqliteLedger(Ledger):
     def subjects_with_knowledge(self, kind: Kind, lacking_version: str) -> list[str]:
         """See Ledger."""
         sql = "SELECT id, versions FROM subjects WHERE kind = ? AND knowledge_event != '' ORDER BY id"
-        rows = self._all(sql, (kind,))
+        rows = self._file.read(sql, (kind,))
         return [subject for subject, versions in rows if lacking_version not in json.loads(versions)]
 
     def bulk_stamps(self, kind: Kind) -> dict[str, tuple[int, str]]:
         """See Ledger."""
         sql = "SELECT id, content_time_us, knowledge_event FROM subjects WHERE kind = ?"
-        return {subject: (time, event) for subject, time, event in self._all(sql, (kind,))}
+        return {subject: (time, event) for subject, time, event in self._file.read(sql, (kind,))}
 
     def width(self, encoder: str) -> int:
         """See Ledger."""
@@ -112,23 +108,21 @@ class SqliteLedger(Ledger):
     def keep_width(self, encoder: str, width: int) -> None:
         """See Ledger."""
         if self._widths.get(encoder) != width:
-            self._all("INSERT OR REPLACE INTO encoder_widths VALUES (?, ?)", (encoder, width))
+            self._file.write("INSERT OR REPLACE INTO encoder_widths VALUES (?, ?)", (encoder, width))
             self._widths[encoder] = width
 
     def _rows(self, kind: Kind, ids: Sequence[str]) -> Iterator[Row]:
         for start in range(0, len(ids), MOST_VARIABLES):
             page = ids[start : start + MOST_VARIABLES]
-            yield from self._all(f"{STATE} AND id IN ({','.join('?' * len(page))})", (kind, *page))
+            yield from self._file.read(f"{STATE} AND id IN ({','.join('?' * len(page))})", (kind, *page))
 
     def _following(self, kind: Kind, after: str, most: int) -> list[Row]:
-        return self._all(f"{STATE} AND id > ? ORDER BY id LIMIT ?", (kind, after, most))
+        return self._file.read(f"{STATE} AND id > ? ORDER BY id LIMIT ?", (kind, after, most))
 
     def _put(self, kind: Kind, rows: Sequence[Row], hold: Hold | None) -> None:  # noqa: ARG002  it cannot end
-        with self._changed, _answering():
+        with self._changed:
             numbered = [(kind, sequence, *row) for sequence, row in enumerate(rows, start=self._newest[kind] + 1)]
-            self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:  # commits, or rolls back
-                self._connection.executemany(PUT, numbered)
+            self._file.write(PUT, *numbered)
             self._newest[kind] += len(rows)
             if kind == "item":
                 self._changed.notify_all()
@@ -136,28 +130,16 @@ class SqliteLedger(Ledger):
     def _heard_of(self) -> int:
         return self._newest["item"]
 
-    def _number(self, sql: str, *arguments: object) -> int:
-        number: int = self._all(sql, arguments)[0][0]
+    def _number(self, sql: str, *arguments: str | int) -> int:
+        number: int = self._file.read(sql, arguments)[0][0]
         return number
 
-    def _all(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._changed, _answering():
-            return self._connection.execute(sql, arguments).fetchall()
 
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise DependencyUnavailable("ledger", str(error)) from error
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Create the tables, or add what a file of an earlier version lacks; rows stay as they are."""
-    connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
-    present = {row[1] for row in connection.execute("PRAGMA table_info(subjects)")}
+def _opened(path: Path) -> SqliteFile:
+    """The file, brought up to date where an earlier version wrote it; rows stay as they are."""
+    file = SqliteFile(path, "ledger")
+    file.create(SCHEMA)
     for name, declaration in ADDED.items():
-        if name not in present:
-            connection.execute(f"ALTER TABLE subjects ADD COLUMN {name} {declaration}")
-    connection.execute("INSERT OR IGNORE INTO properties VALUES ('epoch', ?)", (uuid.uuid4().hex,))
+        file.add_column("subjects", f"{name} {declaration}")
+    file.write("INSERT OR IGNORE INTO properties VALUES ('epoch', ?)", (uuid.uuid4().hex,))
+    return file

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from services.knowledge.database import Database
 from services.knowledge.providers import ProviderError
+from services.runtime.sqlite_file import SqliteFile
 
 MINUTES = 60  # the hour slides by whole minutes
 ALL = "*"  # the budget of all scenarios together: no scenario can have this name
@@ -46,7 +46,7 @@ class TokenBudget:
 
     def __init__(
         self,
-        database: Database,
+        database: SqliteFile,
         total: int | None,
         by_scenario: Mapping[str, int],
         clock: Callable[[], float] = time.time,

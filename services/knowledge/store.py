@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from loreline.domain import Knowledge, Provenance, microseconds
-from services.knowledge.database import Database
+from services.runtime.sqlite_file import SqliteFile
 
 LOOKUP_KEYS = 500  # below SQLite's limit of variables in one statement
 SCHEMA = """
@@ -44,7 +44,7 @@ class KnowledgeStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path)
+        self.database = SqliteFile(path, "the knowledge store")
         self.database.create(SCHEMA)
         self.database.add_column("subjects", "given_us INTEGER NOT NULL DEFAULT 0")
 

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 
 from loreline.client.knowledge import Suspect
-from services.knowledge.database import Database
 from services.knowledge.prompts import canonical_json
 from services.knowledge.store import knowledge_of_row, provenance_json
+from services.runtime.sqlite_file import SqliteFile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS suspects (
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS suspects (
 class SuspectStore:
     """A table of its own, so that no read of knowledge can come upon it. Raises DependencyUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteFile) -> None:
         self._database = database
         database.create(SCHEMA)
 

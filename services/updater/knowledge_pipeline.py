@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from loreline.client import Answer, EmbeddingClient, Failure, InvalidArgumentError, adapt_for_all
+from loreline.client import Answer, EmbeddingClient, Failure, adapt_for_all
 from loreline.domain import Item, Knowledge, KnowledgeVectors, Stamp, UserHistory
 from services.updater.events import PoisonEvent
 from services.updater.metrics import UpdaterMetrics
-from services.updater.outcomes import EnrichmentOutcome, Later, Passed
+from services.updater.outcomes import EnrichmentOutcome, Later, Passed, isolating
 from services.updater.publications import Enriched, Kind, Publications
 
 log = structlog.get_logger(__name__)
@@ -52,13 +52,9 @@ class KnowledgePipeline(Generic[S]):
 
         Raises loreline.client.ClientError, kafka.errors.KafkaError when all must be handled again.
         """
-        try:
-            return self._enrich(scenario, questions) if questions else {}
-        except InvalidArgumentError as error:
-            if len(questions) == 1:
-                return {questions[0].subject_id: PoisonEvent("INVALID", error.message)}
-            half = len(questions) // 2  # one of them is refused, or they are too many for one message
-            return self.enrich(scenario, questions[:half]) | self.enrich(scenario, questions[half:])
+        return isolating(
+            lambda part: self._enrich(scenario, list(part.values())), {one.subject_id: one for one in questions}
+        )
 
     def _enrich(self, scenario: str, questions: Sequence[Question[S]]) -> dict[str, EnrichmentOutcome]:
         answers = {a.subject_id: a for a in self.ask(scenario, [question.subject for question in questions])}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer import fetcher
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import CorruptRecordError, KafkaError
 from tenacity import wait_random_exponential
@@ -46,7 +48,8 @@ class RecordReader:
     """Polls for one thread. A broker that is away is waited for; nothing that a record holds can end the reading.
 
     A record that the Kafka client itself cannot read, such as one with a header name that is not UTF-8, is poison
-    without key and value: its place is all that is known of it.
+    without key and value: its place is all that is known of it. Whatever else a poll raises, such as a mistake in a
+    rebalance listener, is no record's fault and is raised.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class RecordReader:
     def _past_the_unreadable(self, error: Exception) -> Batch:
         # no public face of the client tells where it stopped; without a seek the next poll would turn for ever
         stopped_in = self._consumer._fetcher._next_partition_records
-        if stopped_in is None:
+        if stopped_in is None or not _is_the_fetchers(error):
             raise error
         partition, offset = stopped_in.topic_partition, stopped_in.next_fetch_offset
         self._consumer.seek(partition, offset + 1)
@@ -113,6 +116,11 @@ class RecordReader:
         pause = backoff_seconds(self._backoff, self._failures)
         log.warning("cannot read", stage=self._stage, pause=pause, error=repr(error))
         self._stopping.wait(pause)
+
+
+def _is_the_fetchers(error: Exception) -> bool:
+    """Whether it came about where the client reads records, not in what else a poll does, as rebalancing."""
+    return any(frame.f_code.co_filename == fetcher.__file__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _placeholder(partition: TopicPartition, offset: int) -> ConsumerRecord:

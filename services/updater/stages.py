@@ -7,20 +7,20 @@ a slow language model delays only these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
-from loreline.client import FeaturesClient, InvalidArgumentError
+from loreline.client import FeaturesClient
 from services.updater.events import Delete, Event, Logged, PoisonEvent, Upsert
 from services.updater.metrics import UpdaterMetrics
+from services.updater.outcomes import isolating
 from services.updater.popularity import Popularity
 
 log = structlog.get_logger(__name__)
 Poisons = dict[int, PoisonEvent]
-E = TypeVar("E", Upsert, Delete, Logged)
 
 
 class Stage(Protocol):
@@ -50,7 +50,7 @@ class ContentStage:
         """Store all upserts in one write and all removals in another."""
         upserts = {position: event for position, event in enumerate(events) if isinstance(event, Upsert)}
         removals = {position: event for position, event in enumerate(events) if isinstance(event, Delete)}
-        return _isolating(self._upsert, upserts) | _isolating(self._remove, removals)
+        return isolating(self._upsert, upserts) | isolating(self._remove, removals)
 
     def _upsert(self, events: Mapping[int, Upsert]) -> Poisons:
         outcomes = self.features.put_contents([(event.stamp, event.item) for event in events.values()])
@@ -76,7 +76,7 @@ class InteractionsStage:
 
     def handle(self, events: Sequence[Event]) -> Poisons:
         """Store all interactions in one write."""
-        return _isolating(self._append, {n: event for n, event in enumerate(events) if isinstance(event, Logged)})
+        return isolating(self._append, {n: event for n, event in enumerate(events) if isinstance(event, Logged)})
 
     def _append(self, events: Mapping[int, Logged]) -> Poisons:
         interactions = [event.interaction for event in events.values()]
@@ -86,16 +86,3 @@ class InteractionsStage:
         self.metrics.count(self.name, outcomes)
         log.info("interactions stored", events=len(events), applied=len(new))
         return {}
-
-
-def _isolating(store: Callable[[Mapping[int, E]], Poisons], events: Mapping[int, E]) -> Poisons:
-    """Store the events, by position, together; by halves where a service refuses one of them, or all as too many."""
-    try:
-        return store(events) if events else {}
-    except InvalidArgumentError as error:
-        if len(events) == 1:
-            return dict.fromkeys(events, PoisonEvent("INVALID", error.message))
-        places = list(events)
-        halves = (places[: len(places) // 2], places[len(places) // 2 :])
-        first, second = (_isolating(store, {place: events[place] for place in half}) for half in halves)
-        return first | second

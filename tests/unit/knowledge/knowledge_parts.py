@@ -10,7 +10,6 @@ from typing import Any
 from loreline.domain import HistoryEntry, Item, UserHistory
 from services.knowledge.asking import Asker
 from services.knowledge.budget import TokenBudget
-from services.knowledge.database import Database
 from services.knowledge.metering import Meter
 from services.knowledge.metrics import KnowledgeMetrics
 from services.knowledge.prompts import Prompt, PromptStyle
@@ -18,6 +17,7 @@ from services.knowledge.providers import Completion, Limits, Provider, ProviderO
 from services.knowledge.settings import KnowledgeSettings
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.suspects import SuspectStore
+from services.runtime.sqlite_file import SqliteFile
 
 GOOD_TEXT = (
     "A slow, tender story about two strangers who share a train compartment and talk until the morning comes. "
@@ -106,7 +106,7 @@ def asker_over(store: KnowledgeStore, metrics: KnowledgeMetrics | None = None, *
 
 def unlimited_meter() -> Meter:
     """Counts, and holds nothing back."""
-    return Meter(TokenBudget(Database(Path(":memory:")), None, {}), KnowledgeMetrics())
+    return Meter(TokenBudget(SqliteFile(Path(":memory:"), "the knowledge store"), None, {}), KnowledgeMetrics())
 
 
 def pool_of(scripted: Provider, *names: str) -> ProviderPool:

@@ -12,7 +12,6 @@ from test_knowledge_elicitation import NUMBERED, ListingProvider, elicitor
 
 from loreline.client import Failure, KnowledgeClient
 from services.knowledge.budget import ALL, BudgetSpent, TokenBudget
-from services.knowledge.database import Database
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.metering import Meter
 from services.knowledge.metrics import KnowledgeMetrics
@@ -20,6 +19,7 @@ from services.knowledge.prompts import Prompt, PromptStyle, render
 from services.knowledge.providers import Completion, ProviderUnavailable
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.tokens import estimated_tokens
+from services.runtime.sqlite_file import SqliteFile
 from services.scenarios import load_scenario
 from tests.language_model_stub import FaultStub
 
@@ -38,8 +38,8 @@ class Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "knowledge.db")
+def database(tmp_path: Path) -> Iterator[SqliteFile]:
+    opened = SqliteFile(tmp_path / "knowledge.db", "the knowledge store")
     yield opened
     opened.close()
 
@@ -54,7 +54,7 @@ def spend(budget: TokenBudget, scenario: str, tokens: int) -> None:
     budget.settle(budget.reserve(scenario, tokens), tokens)
 
 
-def test_a_spent_budget_admits_nothing_until_the_hour_has_slid_on(database: Database, clock: Clock) -> None:
+def test_a_spent_budget_admits_nothing_until_the_hour_has_slid_on(database: SqliteFile, clock: Clock) -> None:
     """By whole minutes: what was spent first is free first."""
     budget = TokenBudget(database, 100, {}, clock)
     spend(budget, "movies", 60)
@@ -67,7 +67,7 @@ def test_a_spent_budget_admits_nothing_until_the_hour_has_slid_on(database: Data
     budget.reserve("movies", 60)
 
 
-def test_a_scenario_has_a_budget_of_its_own(database: Database, clock: Clock) -> None:
+def test_a_scenario_has_a_budget_of_its_own(database: SqliteFile, clock: Clock) -> None:
     """Within that of all."""
     budget = TokenBudget(database, 100, {"movies": 50}, clock)
     spend(budget, "movies", 50)
@@ -80,18 +80,18 @@ def test_a_scenario_has_a_budget_of_its_own(database: Database, clock: Clock) ->
 
 def test_a_restart_does_not_forget_what_was_spent(tmp_path: Path, clock: Clock) -> None:
     """Spending is kept in the file; reservations die with the process that held them."""
-    first = Database(tmp_path / "knowledge.db")
+    first = SqliteFile(tmp_path / "knowledge.db", "the knowledge store")
     budget = TokenBudget(first, 100, {}, clock)
     spend(budget, "movies", 70)
     budget.reserve("movies", 20)
     assert budget.left(ALL) == 10
     first.close()
-    second = Database(tmp_path / "knowledge.db")
+    second = SqliteFile(tmp_path / "knowledge.db", "the knowledge store")
     assert TokenBudget(second, 100, {}, clock).left(ALL) == 30
     second.close()
 
 
-def test_a_reservation_is_given_back_for_what_was_really_spent(database: Database, clock: Clock) -> None:
+def test_a_reservation_is_given_back_for_what_was_really_spent(database: SqliteFile, clock: Clock) -> None:
     """Less or more than the estimate."""
     budget = TokenBudget(database, 100, {}, clock)
     held = budget.reserve("movies", 90)
@@ -101,7 +101,7 @@ def test_a_reservation_is_given_back_for_what_was_really_spent(database: Databas
     assert budget.left(ALL) == 70
 
 
-def test_questions_at_once_cannot_reserve_more_than_there_is(database: Database) -> None:
+def test_questions_at_once_cannot_reserve_more_than_there_is(database: SqliteFile) -> None:
     """Of forty threads that want 10 of 100 tokens, ten are admitted."""
     budget = TokenBudget(database, 100, {})
 
@@ -116,7 +116,7 @@ def test_questions_at_once_cannot_reserve_more_than_there_is(database: Database)
         assert sum(pool.map(admitted, range(40))) == 10
 
 
-def test_a_question_larger_than_the_budget_is_asked_when_nothing_was_spent(database: Database) -> None:
+def test_a_question_larger_than_the_budget_is_asked_when_nothing_was_spent(database: SqliteFile) -> None:
     """Or it would wait for ever; a budget of 0 asks nothing at all."""
     budget = TokenBudget(database, 100, {"music": 0})
     budget.reserve("movies", 500)
@@ -126,7 +126,7 @@ def test_a_question_larger_than_the_budget_is_asked_when_nothing_was_spent(datab
         budget.reserve("music", 1)
 
 
-def test_without_limits_everything_is_admitted(database: Database) -> None:
+def test_without_limits_everything_is_admitted(database: SqliteFile) -> None:
     """Unset means no limit."""
     budget = TokenBudget(database, None, {})
     spend(budget, "movies", 10**9)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from loreline.domain import Knowledge, Provenance
-from services.knowledge.database import Database
 from services.knowledge.store import LOOKUP_KEYS, KnowledgeStore
 from services.runtime.errors import DependencyUnavailable
+from services.runtime.sqlite_file import SqliteFile
 
 WRITTEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -94,7 +94,7 @@ def newest_key(store: KnowledgeStore) -> str:
 
 def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     """Its links have no moment: the answer that was written last is the newest."""
-    database = Database(tmp_path / "knowledge.db")
+    database = SqliteFile(tmp_path / "knowledge.db", "the knowledge store")
     database.create(
         "CREATE TABLE subjects (kind TEXT NOT NULL, id TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (kind, id, key))"
         " WITHOUT ROWID; INSERT INTO subjects VALUES ('item', '1', 'k1'), ('item', '1', 'k2');"

@@ -23,9 +23,15 @@ from services.updater.consumer import StageConsumer
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import Event, PoisonEvent, decode
 from services.updater.metrics import UpdaterMetrics
+from services.updater.record_reader import RecordReader
 from services.updater.stages import Poisons
 from services.updater.topics import Topic, create_missing_topics
 from tests.waiting import wait_until
+
+
+def decode_plainly(record: ConsumerRecord) -> Event:
+    """The event of a record of at most 10,000 bytes."""
+    return decode(record.key, record.value, dict(record.headers), 10_000)
 
 
 @dataclass
@@ -78,7 +84,7 @@ class Line:
         producer = AcknowledgedProducer(self.bootstrap_servers)
         consumer = StageConsumer(
             stage=stage,
-            decode=lambda record: decode(record.key, record.value, dict(record.headers), 10_000),
+            decode=decode_plainly,
             dead_letters=DeadLetterTopic(producer, self.dead_letter_topic),
             metrics=UpdaterMetrics(),
             batch_records=100,
@@ -108,6 +114,10 @@ class Line:
                 end = min(end, time.monotonic() + 1)
         reader.close()
         return found
+
+    def reader(self) -> KafkaConsumer:
+        """Reads the topic from its beginning, without a group."""
+        return KafkaConsumer(self.name, bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest")
 
     def _member(self, listener: ConsumerRebalanceListener) -> KafkaConsumer:
         member = KafkaConsumer(
@@ -324,3 +334,31 @@ def test_one_item_that_always_fails_does_not_hold_up_the_others(line: Line) -> N
 
     assert [letter.key for letter in letters] == [b"2"]
     assert dict(letters[0].headers)["dead-letter-reason"] == b"INTERNAL"
+
+
+def test_a_mistake_beside_the_reading_skips_no_record(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the fault of the record that happens to come next: it is raised, and the record still comes."""
+    line.publish_items("first")
+    line.publish_items("second")
+    consumer = line.reader()
+    reader = RecordReader(
+        consumer, decode_plainly, "content", UpdaterMetrics(), wait_random_exponential(), threading.Event()
+    )
+    read: list[str] = []
+
+    def reads_one_more() -> bool:
+        batch = reader.read(1, most=1)
+        read.extend(event.subject_id for _, event in batch.events)
+        return bool(batch)
+
+    def mistaken(**_: object) -> None:
+        raise TypeError("a mistake")
+
+    wait_until(reads_one_more)
+    with monkeypatch.context() as broken:
+        broken.setattr(consumer, "poll", mistaken)
+        with pytest.raises(TypeError, match="a mistake"):
+            reader.read(1, most=1)
+    wait_until(reads_one_more)
+    consumer.close()
+    assert sorted(read) == ["first", "second"]
