@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos settings-tables lint breaking test test-slow test-all triton demo compose-config clean
+.PHONY: help install protos settings-tables lint breaking test test-slow test-all test-full triton demo compose-config clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 16
@@ -54,6 +54,9 @@ test-slow: $(STAMP)  ## Run the slow tests: language model, training, a whole de
 	$(PYTEST) -m slow
 
 test-all: test test-slow  ## Run all tests
+
+test-full: $(STAMP)  ## Run the slow tests with floods and outages as large as they are in earnest
+	$(PYTEST) -m slow --full-size
 
 triton: $(STAMP)  ## Set up the local Triton server, in an environment of its own
 	$(BIN)/python -m deploy.triton.local_server --install-only

@@ -23,6 +23,7 @@ from services.cli.local_processes import free_port
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the suite run against a cluster that exists already, and the contract tests against such services."""
+    parser.addoption("--full-size", action="store_true", help="floods and outages as large as they are in earnest")
     parser.addoption("--bootstrap-servers", default="", help="Kafka brokers to test against")
     for service in ("knowledge", "embedding", "features", "ranking"):
         parser.addoption(f"--{service}-address", default="", help=f"a {service} service to hold to its contract")
@@ -64,6 +65,12 @@ def _wait_for_broker(address: str, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.05)
     pytest.fail(f"the broker did not answer on {address}")
+
+
+@pytest.fixture
+def full_size(request: pytest.FixtureRequest) -> bool:
+    """Whether a test shall not make do with the smallest flood or outage that shows its rule."""
+    return bool(request.config.getoption("--full-size"))
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def register_version(
 ) -> str:
     """Register a small version, and promote it if asked; returns its name. `seed` defaults to the version.
 
-    `knowledge` is the adaptor's input width, and `encoder` whose vectors it takes: see `of_the_default_encoder` where a
+    `knowledge` is the adaptor's input width, and `encoder` whose vectors it takes: see `of_encoder` where a
     real one is in the line. `poison` is added to tables of the exported halves by name, after the golden set was made
     of the right ones.
     """
@@ -115,9 +115,9 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(ITEM_IDS, FIELDS)
 
 
-def of_the_default_encoder() -> dict[str, Any]:
-    """`knowledge` and `encoder` of a version for the encoder that the embedding service has by default."""
-    facts = json.loads((exported_encoder(DEFAULT_ENCODER) / "encoder.json").read_text(encoding="utf-8"))
+def of_encoder(name: str = DEFAULT_ENCODER) -> dict[str, Any]:
+    """`knowledge` and `encoder` of a version for an encoder; the embedding service has the default one by itself."""
+    facts = json.loads((exported_encoder(name) / "encoder.json").read_text(encoding="utf-8"))
     return {"knowledge": facts["dimension"], "encoder": facts["id"]}
 
 

@@ -13,7 +13,7 @@ from services.model_registry import ModelRegistry
 from tests.contract.node_client import NodeClient
 from tests.contract.refusals import REFUSALS
 from tests.contract.wheel_client import WheelClient
-from tests.model_versions import of_the_default_encoder, register_version
+from tests.model_versions import of_encoder, register_version
 
 SERVICES = tuple(REFUSALS)
 
@@ -36,7 +36,7 @@ def addresses(
     home = tmp_path_factory.mktemp("contract")
     set_addresses = {f"{name}_address": address for name, address in given_addresses.items()}
     settings = CliSettings(home=home, preferred_ports=False, **set_addresses)  # type: ignore[arg-type]
-    register_version(ModelRegistry(settings.model_registry), promote=True, **of_the_default_encoder())
+    register_version(ModelRegistry(settings.model_registry), promote=True, **of_encoder())
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LORELINE_RANKING_PROCESSES", "2")
         environment.setenv("LORELINE_RANKING_INDEX", "hnsw")

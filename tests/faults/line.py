@@ -22,7 +22,8 @@ from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
 from tests.faults.event_flow import MAX_VALUE_BYTES, Record
-from tests.model_versions import of_the_default_encoder, register_version
+from tests.model_versions import of_encoder, register_version
+from tests.small_encoder import save_small_encoder
 from tests.waiting import wait_until
 
 PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")
@@ -127,10 +128,15 @@ class Line:
 def running_line(
     home: Path, names: Sequence[str] = PROCESSES, provider: str = "catalogue", **variables: str
 ) -> Iterator[Line]:
-    """Processes on free ports over an empty home, with one promoted version; `variables` as LORELINE_NAME."""
+    """Processes on free ports over an empty home, with one promoted version; `variables` as LORELINE_NAME.
+
+    The encoder is a small one: what is tested is what becomes of events, thousands of them.
+    """
     settings = CliSettings(home=home, knowledge_provider=provider, preferred_ports=False)
-    register_version(ModelRegistry(settings.model_registry), promote=True, **of_the_default_encoder())
+    encoder = str(save_small_encoder(home / "small-encoder"))
+    register_version(ModelRegistry(settings.model_registry), promote=True, **of_encoder(encoder))
     with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LORELINE_EMBEDDING_ENCODER", encoder)
         environment.setenv("LORELINE_UPDATER_SESSION_TIMEOUT_SECONDS", "6")
         environment.setenv("LORELINE_UPDATER_MAX_VALUE_BYTES", str(MAX_VALUE_BYTES))
         environment.setenv("LORELINE_UPDATER_MAX_RETRY_BACKOFF_SECONDS", "2")

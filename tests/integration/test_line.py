@@ -33,7 +33,7 @@ from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
 from tests.integration.triton_server import running_triton
-from tests.model_versions import of_the_default_encoder, register_version
+from tests.model_versions import of_encoder, register_version
 
 GENRES = ["Comedy", "Drama", "Horror"]
 
@@ -66,7 +66,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     home = tmp_path_factory.mktemp("home")
     settings = CliSettings(home=home, knowledge_provider="catalogue", preferred_ports=False)
     registry = ModelRegistry(settings.model_registry)
-    register_version(registry, promote=True, **of_the_default_encoder())
+    register_version(registry, promote=True, **of_encoder())
     render(registry, home / "triton", "python")
     with running_triton(home / "triton") as triton, pytest.MonkeyPatch.context() as environment:
         environment.setenv("LORELINE_RANKING_TRITON_ADDRESS", triton.address)

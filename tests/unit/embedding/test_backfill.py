@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from model_versions import of_the_default_encoder, register_version
+from model_versions import of_encoder, register_version
 
 from services.model_registry import ModelRegistry
 
@@ -78,7 +78,7 @@ def test_without_ray_the_same_command_works_and_says_so(texts: Path, tmp_path: P
 def test_ray_gives_the_same_vectors(texts: Path, tmp_path: Path) -> None:
     """In the same partitions, to 1e-5, with augmented ones too; what is there already is left as it is."""
     registry = ModelRegistry(tmp_path / "models")
-    version = register_version(registry, **of_the_default_encoder())
+    version = register_version(registry, **of_encoder())
     options = ["--adaptor", version, "--model-registry", str(registry.root)]
     alone, shared = tmp_path / "alone.parquet", tmp_path / "shared.parquet"
     assert run(texts, alone, "--engine", "process", *options)[0] == 0

@@ -16,6 +16,7 @@ from services.embedding.encoder_export import EncoderUnavailable, encoder_id, ex
 from services.embedding.metrics import EmbeddingMetrics
 from services.runtime.errors import DeadlineExceeded, InvalidRequest, Overloaded
 from services.wheel_assets import fetch
+from tests.small_encoder import save_small_encoder
 
 TEXTS = [
     "A quiet drama about two sisters.",
@@ -148,27 +149,12 @@ def test_other_weights_give_another_encoder_id(tmp_path: Path) -> None:
     assert all(identifier.startswith("small-") for identifier in ids)
 
 
-def _save_small_encoder(folder: Path) -> None:
-    """A DistilBERT with random weights: unlike BERT it takes no token types."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
-
-    words = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "a", "film", "of", "sea"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-    fast.model_max_length = 16
-    fast.save_pretrained(folder)
-    config = DistilBertConfig(vocab_size=6, dim=16, hidden_dim=32, n_layers=1, n_heads=2, max_position_embeddings=32)
-    DistilBertModel(config).save_pretrained(folder)
-
-
 def test_cls_pooling_takes_the_first_tokens_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At unit length, and under another id than the mean's: their vectors can never be mixed."""
     import torch
     from transformers import AutoModel
 
-    _save_small_encoder(tmp_path / "small")
+    save_small_encoder(tmp_path / "small")
     monkeypatch.setenv("LORELINE_CACHE_DIRECTORY", str(tmp_path / "cache"))
     mean, first = (Encoder(exported_encoder(str(tmp_path / "small"), pooling)) for pooling in ("mean", "cls"))
     with torch.no_grad():
@@ -181,7 +167,7 @@ def test_cls_pooling_takes_the_first_tokens_vector(tmp_path: Path, monkeypatch: 
 @pytest.mark.slow
 def test_two_processes_can_export_a_local_encoder_at_once(tmp_path: Path) -> None:
     """Any Hugging Face folder works, and a race leaves one whole export."""
-    _save_small_encoder(tmp_path / "small")
+    save_small_encoder(tmp_path / "small")
     command = [sys.executable, "-c", "import sys; from services.embedding.encoder_export import exported_encoder\n"
                "print(exported_encoder(sys.argv[1]))", str(tmp_path / "small")]  # fmt: skip
     environment = os.environ | {"LORELINE_CACHE_DIRECTORY": str(tmp_path / "cache")}
