@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two files of tests at a time: most of their time is spent waiting for processes
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 40
 
 .DEFAULT_GOAL := help
 .PHONY: help install protos settings-tables lint breaking test test-slow test-all test-full triton demo compose-config clean

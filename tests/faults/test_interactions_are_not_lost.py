@@ -14,13 +14,13 @@ from tests.faults.line import Line, running_line
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_an_updater_that_is_killed_loses_no_interaction_and_doubles_none(tmp_path: Path) -> None:
+def test_an_updater_that_is_killed_loses_no_interaction_and_doubles_none(tmp_path: Path, full_size: bool) -> None:
     """SIGKILL three times while interactions flow, some of them twice, late or rotten."""
-    events = interaction_flow(users=150, each=12, seed=31)
+    events = interaction_flow(users=150 if full_size else 50, each=12, seed=31)
     with running_line(tmp_path) as line:
         line.send(films())
         line.wait_until_done(seconds=60)
-        sender = threading.Thread(target=line.send, args=(events.records, 0.01, "interactions"))
+        sender = threading.Thread(target=line.send, args=(events.records, 18 / len(events.records), "interactions"))
         sender.start()
         for _ in range(3):
             time.sleep(2)
