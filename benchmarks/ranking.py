@@ -20,18 +20,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import ranking_measures as measures
-from benchmarks import ranking_memory, ranking_tables
 from benchmarks.machine import describe_machine
-from benchmarks.ranking_measures import Scale
-from benchmarks.ranking_platform import IN_PROCESS, PEERS, SHARED, THROUGH_FEATURES, TRITON, Platform, running_platform
-from benchmarks.ranking_platform import peers as started_peers
 
 PARTS = ("latency", "clients", "processes", "overload", "memory", "recommend")
-SERVED = PARTS[:4]
+PEERS = ("plain", "bentoml", "ray-serve")
 QUICK = {"rounds": 1, "calls": 3, "seconds": 0.5, "items": 1100, "many_items": 2000, "patience": 0.0}
 
 
@@ -39,53 +33,14 @@ def main() -> None:
     """Measure and print."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves by way of what stops the children
     arguments, before = _arguments(), os.getloadavg()[0]
+    from benchmarks.ranking_report import report  # loads PyTorch and Feast: after what was mistyped has been told
+
     print(describe_machine())
-    scale = Scale(arguments.rounds, arguments.calls, arguments.seconds, arguments.patience)
-    print(f"{scale.rounds} rounds of {scale.calls} calls or {scale.seconds:g} s; load average before: {before:.2f}")
+    work = f"{arguments.calls} calls or {arguments.seconds:g} s"
+    print(f"{arguments.rounds} rounds of {work}; load average before: {before:.2f}")
     with tempfile.TemporaryDirectory() as folder:
-        for line in _lines(Path(folder), arguments, scale):
+        for line in report(Path(folder), arguments):
             print(line, flush=True)
-
-
-def _lines(home: Path, arguments: argparse.Namespace, scale: Scale) -> Iterator[str]:
-    parts = arguments.parts
-    if "memory" in parts:
-        yield from ranking_tables.memory(ranking_memory.cache_bytes(arguments.many_items), arguments.many_items)
-    if "recommend" in parts:
-        found = ranking_memory.recommend(home, arguments.many_items, scale.seconds)
-        yield from ranking_tables.recommend(found, arguments.many_items)
-    if not set(parts) & set(SERVED):
-        return
-    with running_platform(home, arguments.items) as platform:
-        if "processes" in parts or "overload" in parts:
-            yield from _alone(platform, parts, scale)
-        if "latency" in parts or "clients" in parts:
-            yield from _compared(platform, arguments, scale)
-
-
-def _alone(platform: Platform, parts: list[str], scale: Scale) -> Iterator[str]:
-    """Ours before the peers run: idle ones take time of the cores as well."""
-    one, two = platform.ranking(IN_PROCESS), platform.ranking(f"{IN_PROCESS}, 2 processes", 2)
-    platform.check([one, two])
-    if "processes" in parts:
-        yield from ranking_tables.processes(measures.processes(platform, one, two, scale))
-    if "overload" in parts:
-        yield from ranking_tables.overload(measures.overload(platform, one, scale))
-
-
-def _compared(platform: Platform, arguments: argparse.Namespace, scale: Scale) -> Iterator[str]:
-    peers, missing = started_peers(platform, arguments.peers)
-    yield from (f"not measured: {name}: {reason}" for name, reason in missing.items())
-    if "latency" in arguments.parts:
-        ours = [platform.ranking(IN_PROCESS), platform.ranking(THROUGH_FEATURES, direct=False)]
-        ours += [platform.triton_ranking(TRITON), platform.triton_ranking(SHARED, shared_memory=True)]
-        platform.check([*ours, *peers])
-        found = measures.latency(platform, [platform.processes.hop(), *ours, *peers], scale)
-        yield from ranking_tables.latency(found, [target.name for target in [*ours, *peers]])
-    if "clients" in arguments.parts:
-        pair = [platform.ranking(f"{IN_PROCESS}, 2 processes", 2), platform.triton_ranking(f"{TRITON}, 2 processes", 2)]
-        platform.check([*pair, *peers])
-        yield from ranking_tables.clients(measures.clients(platform, [*pair, *peers], scale))
 
 
 def _arguments() -> argparse.Namespace:

@@ -34,7 +34,6 @@ from services.model_registry import ModelRegistry
 from services.trainer.training.config import read_config
 
 SIZES = (50, 200, 1000)
-PEERS = ("plain", "bentoml", "ray-serve")
 PEER_WORKERS = 2
 TOLERANCE = 1e-4
 IN_PROCESS, THROUGH_FEATURES = "Loreline, in-process", "Loreline, user read through features"

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from loreline.client import ClientError, EmbeddingClient, is_serving
+from loreline.client import ClientError, EmbeddingClient
 from services.runtime.errors import DependencyUnavailable
 
 
@@ -35,7 +35,7 @@ class RemoteEncoder:
 
     def answers(self) -> bool:
         """Whether the service is ready."""
-        return is_serving(self._client.address)
+        return self._client.is_serving()
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from feature_repo.redis_connection import redis_client
-from loreline.client import ClientOptions, EmbeddingClient, FeaturesClient, is_serving
+from loreline.client import ClientOptions, EmbeddingClient, FeaturesClient
 from services.model_registry import ModelRegistry
 from services.ranking.active_model import ActiveModel
 from services.ranking.direct_reads import DirectReads
@@ -104,7 +104,7 @@ def _serve(settings: RankingSettings) -> None:
         features.close()
         scorers.close()
 
-    checks = _checks(settings, feed, index_feed, active, scorers)
+    checks = _checks(settings, features, feed, index_feed, active, scorers)
     serve(_server_options(settings, admission), [ranking], checks, close, streams.drain)
 
 
@@ -173,10 +173,15 @@ def _admission(settings: RankingSettings, metrics: RankingMetrics) -> Admission:
 
 
 def _checks(
-    settings: RankingSettings, feed: ItemFeed, index_feed: ItemFeed, active: ActiveModel, scorers: ScorerOpener
+    settings: RankingSettings,
+    features: FeaturesClient,
+    feed: ItemFeed,
+    index_feed: ItemFeed,
+    active: ActiveModel,
+    scorers: ScorerOpener,
 ) -> dict[str, Callable[[], bool]]:
     checks: dict[str, Callable[[], bool]] = {
-        "features": partial(is_serving, settings.features_address),
+        "features": features.is_serving,
         "items": feed.caught_up,
         "model": active.ready,
     }

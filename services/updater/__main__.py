@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeClient, is_serving
+from loreline.client import EmbeddingClient, FeaturesClient, KnowledgeClient
 from services.runtime.logs import configure_logs
 from services.runtime.metrics import serve_metrics
 from services.runtime.process_settings import read_settings
@@ -65,7 +65,7 @@ def main() -> None:
         for part in (producer, knowledge, embedding, features):
             part.close()
 
-    serve(ServerOptions(settings.listen_address), [], _checks(settings, members), close)
+    serve(ServerOptions(settings.listen_address), [], _checks(settings, connections, members), close)
     if any(member.failed.is_set() for member in members):
         sys.exit(1)
 
@@ -81,12 +81,14 @@ def _start(settings: UpdaterSettings, connections: Connections, stopping: thread
     return [start_member(stage, topic, consumer, settings, stopping) for stage, (topic, consumer) in consumers.items()]
 
 
-def _checks(settings: UpdaterSettings, members: Sequence[Member]) -> dict[str, Callable[[], bool]]:
+def _checks(
+    settings: UpdaterSettings, connections: Connections, members: Sequence[Member]
+) -> dict[str, Callable[[], bool]]:
     return {
         "kafka": partial(_any_broker_accepts, settings.bootstrap_servers),
-        "knowledge": partial(is_serving, settings.knowledge_address),
-        "embedding": partial(is_serving, settings.embedding_address),
-        "features": partial(is_serving, settings.features_address),
+        "knowledge": connections.knowledge.is_serving,
+        "embedding": connections.embedding.is_serving,
+        "features": connections.features.is_serving,
         "consumers": lambda: all(member.consuming for member in members),
     }
 

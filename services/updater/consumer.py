@@ -22,6 +22,7 @@ from services.updater.offsets import Offsets
 from services.updater.record_reader import Batch, Decode, RecordReader
 from services.updater.stages import Poisons, Stage
 
+IDLE_SECONDS = 1.0  # of a read: records are given as they come, so that only the signal to stop waits for it
 log = structlog.get_logger(__name__)
 RETRIED_FOREVER = (ServiceUnavailableError, KafkaError)  # tried again without end: nothing is wrong with the records
 
@@ -80,7 +81,7 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._offsets.forget(lost)
 
     def _gather(self) -> Batch:
-        batch = self._reader.read(0.2, self.batch_records)
+        batch = self._reader.read(IDLE_SECONDS, self.batch_records)
         end = time.monotonic() + self.linger_seconds
         while batch and len(batch) < self.batch_records and (left := end - time.monotonic()) > 0:
             batch.add(self._reader.read(left, self.batch_records - len(batch)))

@@ -31,6 +31,7 @@ from services.updater.record_reader import Batch, Decode, RecordReader
 from services.updater.work_queue import Priority, Work, WorkQueue
 
 WAKE_SECONDS = 0.2
+IDLE_SECONDS = 0.5  # of a read; after it is looked how far the leading group has come
 MOST_RECORDS = 500  # of one poll: the most that is read past a leading group
 HOLDING = {"BUDGET_SPENT", "RATE_LIMITED"}  # reasons that hold for a whole scenario
 log = structlog.get_logger(__name__)
@@ -142,7 +143,7 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         room = self._queue.room
         self._pause_all_of(self._consumer.assignment() if room == 0 else self._reached())
         most = min(max(1, room), MOST_RECORDS)
-        self._take_in(self._reader.read(WAKE_SECONDS, most))
+        self._take_in(self._reader.read(IDLE_SECONDS, most))
 
     def _reached(self) -> set[TopicPartition]:
         return self._leading.reached_by(self._consumer) if self._leading else set()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 REFRESH_SECONDS = 0.5
@@ -22,7 +22,7 @@ class LeadingGroup:
 
     def __init__(self, bootstrap_servers: str, group_id: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._servers, self._group_id, self._clock = bootstrap_servers.split(","), group_id, clock
-        self._reader: KafkaConsumer | None = None
+        self._reader: KafkaAdminClient | None = None
         self._committed: dict[TopicPartition, int] = {}
         self._asked = float("-inf")
 
@@ -36,19 +36,19 @@ class LeadingGroup:
     def close(self) -> None:
         """Close the connection."""
         if self._reader is not None:
-            self._reader.close(autocommit=False)
+            self._reader.close()
 
     def _ask(self, partitions: Iterable[TopicPartition]) -> None:
         self._asked = self._clock()
         try:
-            reader = self._connected()
-            self._committed = {p: reader.committed(p, timeout_ms=TIMEOUT_MS) or 0 for p in partitions}
+            found = self._connected().list_group_offsets({self._group_id: list(partitions)})[self._group_id]
+            self._committed = {p: max(0, at.offset) for p, at in found.items()}  # -1: nothing committed
         except KafkaError as error:  # what was known stays true: a group only goes forward
             log.info("leading group not known", group=self._group_id, error=repr(error))
 
-    def _connected(self) -> KafkaConsumer:
-        self._reader = self._reader or KafkaConsumer(
-            bootstrap_servers=self._servers, group_id=self._group_id, enable_auto_commit=False
+    def _connected(self) -> KafkaAdminClient:
+        self._reader = self._reader or KafkaAdminClient(
+            bootstrap_servers=self._servers, bootstrap_timeout_ms=TIMEOUT_MS, request_timeout_ms=TIMEOUT_MS
         )
         return self._reader
 

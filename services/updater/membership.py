@@ -19,10 +19,6 @@ from tenacity import retry, retry_if_exception_type, stop_when_event_set, wait_r
 from services.updater.settings import UpdaterSettings
 from services.updater.topics import create_missing_topics
 
-FETCH_WAIT_MS = {
-    "content": 20,
-    "interactions": 20,
-}  # these should have their effect at once; to ask more often costs a core
 log = structlog.get_logger(__name__)
 
 
@@ -93,7 +89,7 @@ def _connect(stage: str, topic: str, listener: ConsumerRebalanceListener, settin
         partition_assignment_strategy=(CooperativeStickyAssignor,),  # a member that comes stops no other's partitions
         session_timeout_ms=int(settings.session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 4),
-        fetch_max_wait_ms=FETCH_WAIT_MS.get(stage, 250),
+        fetch_max_wait_ms=int(settings.fetch_wait_seconds * 1000),
     )
     consumer.subscribe([topic], listener=listener)
     log.info("joining", stage=stage, topic=topic)

@@ -12,6 +12,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+FOLLOW_SECONDS = 1.0
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
@@ -20,6 +21,7 @@ class UpdaterMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._followed: dict[str, float] = {}
         self.events = Counter(
             "loreline_updater_events", "Events by what came of them.", ["stage", "outcome"], registry=self.registry
         )
@@ -84,7 +86,13 @@ class UpdaterMetrics:
             yield
 
     def follow(self, stage: str, consumer: KafkaConsumer, unfinished: int = 0) -> None:
-        """Tell how far behind the log's end a stage is: what is not read yet, and what was read and is not finished."""
+        """Tell how far behind the log's end a stage is: what is not read yet, and what was read and is not finished.
+
+        Looked at once a second at most: each look asks the client's other thread for the place in every partition.
+        """
+        if time.monotonic() - self._followed.get(stage, float("-inf")) < FOLLOW_SECONDS:
+            return
+        self._followed[stage] = time.monotonic()
         self.lag.labels(stage).set(sum(_unread(consumer, p) for p in consumer.assignment()) + unfinished)
 
 

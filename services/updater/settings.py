@@ -46,6 +46,10 @@ class UpdaterSettings(BaseSettings):
     """The same of the interactions topic."""
     topic_replication: Annotated[int, Field(ge=-1)] = BROKERS_DEFAULT
     """Replicas of topics created at start; -1 leaves it to the broker."""
+    fetch_wait_seconds: Annotated[float, Field(ge=0.001, le=10)] = 0.5
+    """How long a broker may hold a request for records until there are some. Kafka answers as soon as one comes, so
+    that a short wait only costs processor time; a broker that looks again when the wait is over, as the local one
+    does, makes a record wait for up to as long."""
     knowledge_provider: str = ""
     """Provider to ask for knowledge; empty means the knowledge service's default."""
     content_batch_records: Annotated[int, Field(ge=1, le=1000)] = 200

@@ -137,6 +137,7 @@ def running_line(
     register_version(ModelRegistry(settings.model_registry), promote=True, **of_encoder(encoder))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LORELINE_EMBEDDING_ENCODER", encoder)
+        environment.setenv("LORELINE_UPDATER_FETCH_WAIT_SECONDS", "0.02")
         environment.setenv("LORELINE_UPDATER_SESSION_TIMEOUT_SECONDS", "6")
         environment.setenv("LORELINE_UPDATER_MAX_VALUE_BYTES", str(MAX_VALUE_BYTES))
         environment.setenv("LORELINE_UPDATER_MAX_RETRY_BACKOFF_SECONDS", "2")

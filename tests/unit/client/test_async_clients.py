@@ -27,6 +27,7 @@ from loreline.client import (
     RankingClient,
     RankRequest,
 )
+from services.cli.local_processes import free_port
 from services.runtime.errors import Overloaded
 
 PAIRS = [
@@ -47,6 +48,21 @@ def test_both_kinds_of_client_have_the_same_methods(plain: type, awaited: type) 
         assert list(inspect.signature(one).parameters) == list(inspect.signature(other).parameters), name
         assert one.__doc__, name
         assert other.__doc__, name
+
+
+def test_a_client_says_whether_its_service_is_ready() -> None:
+    """Over the connection that it has; nobody there is not ready."""
+    with serve(RankingStub()) as address:
+
+        async def ask() -> list[bool]:
+            async with AsyncRankingClient(address) as client:
+                return [await client.is_serving(service) for service in ("readiness", "nonsense")]
+
+        with RankingClient(address) as client:
+            assert [client.is_serving(service) for service in ("readiness", "nonsense")] == [True, False]
+        assert asyncio.run(ask()) == [True, False]
+    with RankingClient(f"127.0.0.1:{free_port(0)}") as nobody:
+        assert not nobody.is_serving(timeout_seconds=0.3)
 
 
 def test_calls_run_at_the_same_time() -> None:

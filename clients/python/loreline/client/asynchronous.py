@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 
 import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from loreline.client.calls import Call, Result, StreamCall, check_size, method_signature
 from loreline.client.channel import ClientOptions, channel_arguments
@@ -42,6 +43,15 @@ class AsyncClient:
     def stub(self) -> Any:
         """GRPC's own stub on the next connection, for what the methods do not give, such as metadata."""
         return self._connections.next_stub()
+
+    async def is_serving(self, service: str = "readiness", timeout_seconds: float = 1.0) -> bool:
+        """Whether the process says SERVING for a health service name; False also when it does not answer in time."""
+        health = health_pb2_grpc.HealthStub(self._connections.opened()[0])
+        try:
+            response = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_seconds)
+        except grpc.RpcError:
+            return False
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
         """Close the connections; running calls end with CANCELLED."""
@@ -90,12 +100,16 @@ class _Connections:
 
     def next_stub(self) -> Any:
         """The stub whose turn it is."""
-        if self._stubs is None:
+        self._stubs = self._stubs or itertools.cycle([self._stub(channel) for channel in self.opened()])
+        return next(self._stubs)
+
+    def opened(self) -> list[grpc.aio.Channel]:
+        """All channels."""
+        if not self._channels:
             arguments = channel_arguments(self._options)
             count = self._options.connections
             self._channels = [grpc.aio.insecure_channel(self._address, arguments) for _ in range(count)]
-            self._stubs = itertools.cycle([self._stub(channel) for channel in self._channels])
-        return next(self._stubs)
+        return self._channels
 
     async def close(self) -> None:
         """Close the channels, if there are any."""

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 import grpc
 
 from loreline.client.calls import Call, Result, StreamCall, check_size, method_signature
-from loreline.client.channel import ClientOptions, channel_arguments
+from loreline.client.channel import ClientOptions, channel_arguments, says_serving
 from loreline.client.errors import client_errors
 from loreline.client.hedging import Hedge
 
@@ -41,6 +41,10 @@ class Client:
     def stub(self) -> Any:
         """GRPC's own stub on the next connection, for what the methods do not give, such as metadata."""
         return next(self._stubs)
+
+    def is_serving(self, service: str = "readiness", timeout_seconds: float = 1.0) -> bool:
+        """Whether the process says SERVING for a health service name; False also when it does not answer in time."""
+        return says_serving(self._channels[0], service, timeout_seconds)
 
     def close(self) -> None:
         """Close the connections; running calls end with CANCELLED."""
