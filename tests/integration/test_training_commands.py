@@ -18,7 +18,7 @@ from tests.unit.cli.command import Command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 BACKBONES = ("din", "dien", "dcn", "dcnv2", "deepfm", "xdeepfm", "autoint", "fibinet", "fignn")
-SHORT = {"epochs": 5, "batch_size": 64, "patience": 5}
+SHORT = {"epochs": 5, "batch_size": 64, "patience": 5, "history_length": 10}
 
 
 @pytest.fixture(scope="module")
