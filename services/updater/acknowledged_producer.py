@@ -45,10 +45,8 @@ class AcknowledgedProducer:
             producer.flush(self._timeout)
             for one in sent:
                 one.get(timeout=self._timeout)
-        except KafkaTimeoutError:
-            raise
         except KafkaError:
-            self._disconnect(producer)  # some errors are for good: the next try has a connection of its own
+            self._disconnect(producer)  # after some errors, as a sent record's timeout, this one never sends again
             raise
 
     def close(self) -> None:
@@ -57,21 +55,27 @@ class AcknowledgedProducer:
             self._disconnect(self._producer)
 
     def _connected(self) -> KafkaProducer:
-        with self._connecting:
+        if not self._connecting.acquire(timeout=self._timeout):
+            raise KafkaTimeoutError(f"no connection to {','.join(self._servers)} in {self._timeout:g} s")
+        try:
             self._producer = self._producer or KafkaProducer(
                 bootstrap_servers=self._servers,
                 acks="all",
                 enable_idempotence=True,
                 max_request_size=LARGEST_REQUEST_BYTES,
+                bootstrap_timeout_ms=int(self._timeout * 1000),
                 max_block_ms=int(self._timeout * 1000),
                 delivery_timeout_ms=int(self._timeout * 1000),  # what timed out is not written behind our back
                 request_timeout_ms=int(self._timeout * 500),
             )
             return self._producer
+        finally:
+            self._connecting.release()
 
     def _disconnect(self, producer: KafkaProducer) -> None:
         with self._connecting:
             if self._producer is producer:
                 self._producer = None
+        producer._sender.force_close()  # close() alone waits for records that can never be sent, and leaves its thread
         with suppress(KafkaError):
             producer.close(timeout=self._timeout)

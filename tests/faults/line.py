@@ -92,10 +92,7 @@ class Line:
     def wait_until_done(self, seconds: float, stages: Iterable[str] = STAGES) -> None:
         """Wait until the stages have committed everything that was sent to their topics."""
         for stage in stages:
-            ends = self._ends(STAGES[stage])
-            wait_until(
-                lambda stage=stage, ends=ends: self._committed(stage, ends) == ends, seconds, f"{stage} to finish"
-            )
+            self._wait_until_finished(stage, seconds)
 
     def dead_letters(self) -> list[ConsumerRecord]:
         """All dead letters."""
@@ -110,6 +107,9 @@ class Line:
         reader.close()
         return found
 
+    def _wait_until_finished(self, stage: str, seconds: float) -> None:
+        wait_until(lambda: not self._left(stage), seconds, lambda: f"{stage} to finish; it lacks {self._left(stage)}")
+
     def _ends(self, topic: str) -> dict[TopicPartition, int]:
         ends: dict[TopicPartition, int] = {}
         for name, number, offset in self.sent:
@@ -117,11 +117,12 @@ class Line:
                 ends[TopicPartition(topic, number)] = max(offset + 1, ends.get(TopicPartition(topic, number), 0))
         return ends
 
-    def _committed(self, stage: str, ends: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def _left(self, stage: str) -> dict[TopicPartition, int]:
+        """Records that the stage has not committed, by partition; more is committed where a producer sent one again."""
         reader = KafkaConsumer(bootstrap_servers=self.broker, group_id=f"updater-{stage}")
-        found = {partition: reader.committed(partition) or 0 for partition in ends}
+        left = {place: end - (reader.committed(place) or 0) for place, end in self._ends(STAGES[stage]).items()}
         reader.close()
-        return found
+        return {place: records for place, records in left.items() if records > 0}
 
 
 @contextmanager
