@@ -26,6 +26,7 @@ from rich.text import Text
 
 from loreline.client import ClientError, InvalidArgumentError, NotFoundError, ServiceUnavailableError
 from loreline.domain import did_you_mean
+from services.runtime.process_settings import UNKNOWN
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 PIPED_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # a file has no width of its own
@@ -85,8 +86,11 @@ def _end(message: str, code: int) -> None:
 
 
 def _setting_fault(fault: ErrorDetails) -> str:
+    name = "_".join(str(part) for part in fault["loc"]).upper()
+    if fault["type"] == UNKNOWN:
+        return f"LORELINE_CLI_{name}: {fault['msg']}"
     known = re.findall(r"'([^']*)'", fault["ctx"]["expected"]) if fault["type"] == "literal_error" else []
-    name, near = "_".join(str(part) for part in fault["loc"]).upper(), did_you_mean(str(fault["input"]), known)
+    near = did_you_mean(str(fault["input"]), known)
     return f"LORELINE_CLI_{name}: {fault['msg'].removeprefix('Value error, ')}, is {str(fault['input'])!r}{near}"
 
 

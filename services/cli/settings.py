@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from services.runtime.process_settings import EnvironmentSettings
 
 Provider = Literal["catalogue", "embedded", "embedded-llama-cpp", "openai", "tgi"]
 
 
-class CliSettings(BaseSettings):
+class CliSettings(EnvironmentSettings):
     """Read from LORELINE_CLI_*. An address that is set is used instead of the local process started by `up`."""
 
-    model_config = SettingsConfigDict(env_prefix="LORELINE_CLI_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LORELINE_CLI_")
 
     home: Path = Path(".loreline")
     """Folder of everything that `loreline up`, `train` and `demo` keep: stores, models, logs."""

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.runtime.logs import LogLevel
+from services.runtime.process_settings import EnvironmentSettings
 
 
-class EmbeddingSettings(BaseSettings):
+class EmbeddingSettings(EnvironmentSettings):
     """One frozen set of settings; what has no default must be given."""
 
-    model_config = SettingsConfigDict(env_prefix="LORELINE_EMBEDDING_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LORELINE_EMBEDDING_")
 
     listen_address: str
     """host:port on which the service is served."""
@@ -44,13 +45,11 @@ class EmbeddingSettings(BaseSettings):
     """Lowest level that is logged."""
 
 
-class BackfillSettings(BaseSettings):
+class BackfillSettings(EnvironmentSettings):
     """Options of `python -m services.embedding.backfill`: --partition-rows, or LORELINE_BACKFILL_PARTITION_ROWS."""
 
     model_config = SettingsConfigDict(
         env_prefix="LORELINE_BACKFILL_",
-        frozen=True,
-        use_attribute_docstrings=True,
         cli_parse_args=True,
         cli_kebab_case=True,
         cli_hide_none_type=True,

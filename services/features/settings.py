@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.runtime.logs import LogLevel
+from services.runtime.process_settings import EnvironmentSettings
 
 
-class FeaturesSettings(BaseSettings):
+class FeaturesSettings(EnvironmentSettings):
     """One frozen set of settings; what has no default must be given.
 
     With `online_store=redis`, LORELINE_REDIS_CONNECTION (host:port) is read by Feast's own configuration, and by the
     ledger's with `ledger=redis`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LORELINE_FEATURES_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LORELINE_FEATURES_")
 
     listen_address: str
     """host:port on which the service is served."""

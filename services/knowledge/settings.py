@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.runtime.logs import LogLevel
+from services.runtime.process_settings import EnvironmentSettings
 
 
-class KnowledgeSettings(BaseSettings):
+class KnowledgeSettings(EnvironmentSettings):
     """One frozen set of settings; what has no default must be given."""
 
-    model_config = SettingsConfigDict(env_prefix="LORELINE_KNOWLEDGE_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LORELINE_KNOWLEDGE_")
 
     listen_address: str
     """host:port on which the service and its health are served."""

@@ -63,7 +63,7 @@ def _serve(settings: RankingSettings) -> None:
         registry,
         ModelLoader(registry, scorers, cache.interner, _language_model_limits(settings, metrics)).load,
         poll_seconds=settings.poll_seconds,
-        max_retry_backoff_seconds=settings.max_retry_backoff_seconds,
+        backoff=settings.backoff,
     )
     admission = _admission(settings, metrics)
     metrics.follow(active, cache, admission)
@@ -118,7 +118,7 @@ def _scorer_options(settings: RankingSettings) -> ScorerOptions:
         fallback=settings.triton_fallback,
         join_seconds=settings.triton_join_seconds,
         shared_memory=settings.triton_shared_memory,
-        max_backoff_seconds=settings.max_retry_backoff_seconds,
+        backoff=settings.backoff,
     )
 
 
@@ -140,8 +140,7 @@ def _feed(settings: RankingSettings, features: FeaturesClient, follower: Followe
     return ItemFeed(
         features,
         follower,
-        retry_backoff_seconds=settings.retry_backoff_seconds,
-        max_retry_backoff_seconds=settings.max_retry_backoff_seconds,
+        backoff=settings.backoff,
         max_lag_seconds=settings.max_cache_lag_seconds,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Set
@@ -14,6 +13,7 @@ import structlog
 from services.model_registry import SCORER_KINDS, ModelRegistry, ScorerKind, Traffic
 from services.ranking.loading import AnyModel
 from services.ranking.serving_model import ServingModel
+from services.runtime.backoff import Backoff
 from services.runtime.errors import FailedPrecondition
 from services.scenarios import InvalidScenario, UnknownScenario, load_scenario, scenario_names
 
@@ -77,10 +77,10 @@ class ActiveModel:
         load: Load,
         *,
         poll_seconds: float = 0.2,
-        max_retry_backoff_seconds: float = 5.0,
+        backoff: Backoff = Backoff(0.1, 5.0),
     ) -> None:
         self._registry, self._load = registry, load
-        self._poll_seconds, self._max_backoff = poll_seconds, max_retry_backoff_seconds
+        self._poll_seconds, self._backoff = poll_seconds, backoff
         self._loaded: Mapping[ScorerKind, _Loaded] = {}
         self._needed: Set[ScorerKind] = set()  # kinds that were active at the start
         self._failures: dict[str, _Failure] = {}
@@ -96,7 +96,7 @@ class ActiveModel:
     def stop(self) -> None:
         """Follow the pointers no more."""
         self._stopping.set()
-        self._thread.join(timeout=self._max_backoff)
+        self._thread.join(timeout=self._backoff.longest_seconds)
 
     def current(self, kind: ScorerKind = "kar") -> AnyModel:
         """The version of a kind that scores now. Raises FailedPrecondition before any promotion."""
@@ -230,8 +230,7 @@ class ActiveModel:
 
     def _failure_after(self, before: _Failure | None) -> _Failure:
         count = before.count + 1 if before else 1
-        pause = min(self._max_backoff, self._poll_seconds * 2.0 ** min(count, 30))
-        return _Failure(count, time.monotonic() + pause * random.uniform(0.5, 1))
+        return _Failure(count, time.monotonic() + self._backoff.pause_seconds(count))
 
 
 def _role(version: str, traffic: Traffic) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import structlog
 
 from loreline.client import ClientError, FeaturesClient, InvalidArgumentError, WatchBatch
 from loreline.domain import PackedItem
+from services.runtime.backoff import Backoff
 
 HEARTBEAT_SECONDS = 0.5  # the stream brings something as often
 MOST_SILENT_SECONDS = 3.0
@@ -29,22 +29,17 @@ class Follower(Protocol):
 
 
 class ItemFeed:
-    """Watches in a thread and tells the followers; after a cut it goes on from the last sequence that it saw.
-
-    Pauses between tries grow from `retry_backoff_seconds` to `max_retry_backoff_seconds`, each one random between
-    half of it and all of it, so that many replicas do not come back at once.
-    """
+    """Watches in a thread and tells the followers; after a cut it goes on from the last sequence that it saw."""
 
     def __init__(
         self,
         features: FeaturesClient,
         *followers: Follower,
-        retry_backoff_seconds: float = 0.1,
-        max_retry_backoff_seconds: float = 5.0,
+        backoff: Backoff = Backoff(0.1, 5.0),
         max_lag_seconds: float = 1.0,
     ) -> None:
         self._features, self._followers = features, followers
-        self._backoff, self._max_backoff = retry_backoff_seconds, max_retry_backoff_seconds
+        self._backoff = backoff
         self._sequence, self._epoch, self._failures = 0, "", 0
         self._heard = -float("inf")
         self._max_lag, self._behind_since = max_lag_seconds, float("inf")
@@ -82,7 +77,8 @@ class ItemFeed:
                 if not self._stopping.is_set():
                     log.warning("the stream of item changes was cut", sequence=self._sequence, error=str(error))
             self._fall_behind()
-            self._stopping.wait(self._pause_seconds())
+            self._failures += 1
+            self._stopping.wait(self._backoff.pause_seconds(self._failures))
 
     def _watch(self) -> None:
         for batch in self._features.watch(self._sequence, self._epoch):
@@ -114,8 +110,3 @@ class ItemFeed:
 
     def _fall_behind(self) -> None:
         self._behind_since = min(self._behind_since, time.monotonic())
-
-    def _pause_seconds(self) -> float:
-        longest = min(self._max_backoff, self._backoff * 2.0 ** min(self._failures, 30))
-        self._failures += 1
-        return random.uniform(longest / 2, longest)

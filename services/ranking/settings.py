@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from feature_repo.redis_connection import redis_client
+from services.runtime.backoff import Backoff
 from services.runtime.logs import LogLevel
+from services.runtime.process_settings import EnvironmentSettings
 
 
-class RankingSettings(BaseSettings):
+class RankingSettings(EnvironmentSettings):
     """One frozen set of settings; what has no default must be given."""
 
-    model_config = SettingsConfigDict(env_prefix="LORELINE_RANKING_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LORELINE_RANKING_")
 
     listen_address: str
     """host:port on which the service is served."""
@@ -74,9 +76,10 @@ class RankingSettings(BaseSettings):
     poll_seconds: float = Field(default=0.2, gt=0)
     """How often the active pointer is looked at."""
     retry_backoff_seconds: float = Field(default=0.1, gt=0)
-    """First pause after the stream of item changes was cut; doubles up to max_retry_backoff_seconds, with jitter."""
+    """First pause before the stream of item changes, a version that failed to load, or a Triton endpoint is tried
+    again; doubles up to max_retry_backoff_seconds, with jitter."""
     max_retry_backoff_seconds: float = Field(default=5.0, gt=0)
-    """Longest pause between two tries to watch again, and to load a version that failed to load."""
+    """Longest pause between two such tries."""
     concurrency: int = Field(default=0, ge=0)
     """Requests worked on at a time; the others wait for a turn. 0: four for each core, shared among `processes`."""
     max_queue_seconds: float = Field(default=0.1, gt=0)
@@ -93,6 +96,11 @@ class RankingSettings(BaseSettings):
     """host:port on which metrics are served to Prometheus; empty: they are not."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
+
+    @property
+    def backoff(self) -> Backoff:
+        """The pauses between tries."""
+        return Backoff(self.retry_backoff_seconds, self.max_retry_backoff_seconds)
 
     @field_validator("redis_connection")
     @classmethod

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.runtime.logs import LogLevel
+from services.runtime.process_settings import EnvironmentSettings
 
 
-class TrainerSettings(BaseSettings):
+class TrainerSettings(EnvironmentSettings):
     """One frozen set of settings; what has no default must be given."""
 
-    model_config = SettingsConfigDict(env_prefix="LORELINE_TRAINER_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LORELINE_TRAINER_")
 
     feature_directory: Path
     """Feast's registry and Parquet sources, with knowledge loaded."""

@@ -11,12 +11,11 @@ import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
-from tenacity import wait_random_exponential
 
 from loreline.client import ClientError, ServiceUnavailableError
+from services.runtime.backoff import Backoff
 from services.updater.dead_letters import DeadLetterSink
 from services.updater.events import Event, PoisonEvent
-from services.updater.gate import backoff_seconds
 from services.updater.metrics import UpdaterMetrics
 from services.updater.offsets import Offsets
 from services.updater.record_reader import Batch, Decode, RecordReader
@@ -43,7 +42,7 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     batch_records: int
     linger_seconds: float
     max_attempts: int
-    backoff: wait_random_exponential
+    backoff: Backoff
     failures: int = field(default=0, init=False)  # of the batch at hand, but for those that only mean to wait
     pauses: int = field(default=0, init=False)  # since a batch went through
     consumer: KafkaConsumer = field(init=False)
@@ -139,7 +138,7 @@ class StageConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.failures += not isinstance(error, RETRIED_FOREVER)
         self.pauses += 1
         self.metrics.waiting.labels(self.stage.name).set(1)
-        pause = backoff_seconds(self.backoff, self.pauses)
+        pause = self.backoff.pause_seconds(self.pauses)
         log.warning("will try again", stage=self.stage.name, attempt=self.pauses, pause=pause, error=repr(error))
         self._rewind(records)
         self.stopping.wait(pause)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tenacity import RetryCallState, wait_random_exponential
+from services.runtime.backoff import Backoff
 
 
 class Gate:
@@ -14,7 +14,7 @@ class Gate:
     then lets a single worker through, whose success opens it. Safe to share between threads.
     """
 
-    def __init__(self, backoff: wait_random_exponential, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, backoff: Backoff, clock: Callable[[], float] = time.monotonic) -> None:
         self._backoff, self._clock = backoff, clock
         self._changed = threading.Condition()
         self._failures, self._shut_until, self._probing = 0, 0.0, False
@@ -52,7 +52,7 @@ class Gate:
     def failed(self) -> float:
         """The dependency does not answer; returns the pause in seconds."""
         with self._changed:
-            pause = backoff_seconds(self._backoff, self._failures + 1)
+            pause = self._backoff.pause_seconds(self._failures + 1)
             self._shut_until = self._clock() + pause
             self._leave(self._failures + 1)
             return pause
@@ -65,10 +65,3 @@ class Gate:
         with self._changed:
             self._failures, self._probing = failures, False
             self._changed.notify_all()
-
-
-def backoff_seconds(backoff: wait_random_exponential, attempt: int) -> float:
-    """The pause after the attempt of this number, from 1."""
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.attempt_number = attempt
-    return float(backoff(state))

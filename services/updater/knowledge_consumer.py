@@ -17,12 +17,12 @@ import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
-from tenacity import wait_random_exponential
 
 from loreline.client import ClientError, ServiceUnavailableError
+from services.runtime.backoff import Backoff
 from services.updater.dead_letters import DeadLetterSink
 from services.updater.events import Event, PoisonEvent
-from services.updater.gate import Gate, backoff_seconds
+from services.updater.gate import Gate
 from services.updater.leading_group import LeadingGroup
 from services.updater.metrics import UpdaterMetrics
 from services.updater.offsets import Offsets
@@ -59,7 +59,7 @@ class Pace:
     batch_records: int
     queue_records: int
     max_attempts: int
-    backoff: wait_random_exponential
+    backoff: Backoff
     budget_pause_seconds: float
     drain_seconds: float  # at the end, for what is under way; whoever comes next does what is not through then
 
@@ -216,7 +216,7 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if rest and all_of_them:
             self._wait(rest, "no language model answers")
             return
-        self._finish_all(self._queue.put_back(rest, backoff_seconds(self._pace.backoff, 1), failed=False))
+        self._finish_all(self._queue.put_back(rest, self._pace.backoff.pause_seconds(1), failed=False))
         if fails:
             self._gate.left()
 
@@ -243,7 +243,7 @@ class KnowledgeConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         for work in works:
             if work.attempts + 1 < self._pace.max_attempts or len(works) > 1:
-                pause = backoff_seconds(self._pace.backoff, work.attempts + 1)
+                pause = self._pace.backoff.pause_seconds(work.attempts + 1)
                 self._finish_all(self._queue.put_back([work], pause))
             else:
                 self._give_up(work, error)

@@ -14,7 +14,7 @@ import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
-from tenacity import retry, retry_if_exception_type, stop_when_event_set, wait_random_exponential
+from tenacity import retry, retry_if_exception_type, stop_when_event_set
 
 from services.updater.settings import UpdaterSettings
 from services.updater.topics import create_missing_topics
@@ -57,11 +57,6 @@ def start_member(
     return Member(thread, consumer, failed)
 
 
-def backoff(settings: UpdaterSettings) -> wait_random_exponential:
-    """The pauses between tries while something is away."""
-    return wait_random_exponential(settings.retry_backoff_seconds, settings.max_retry_backoff_seconds)
-
-
 def _work(consume: Callable[[], None], stage: str, failed: threading.Event) -> None:
     try:
         consume()
@@ -73,7 +68,7 @@ def _work(consume: Callable[[], None], stage: str, failed: threading.Event) -> N
 
 def _consume(stage: str, topic: str, consumer: Consumer, settings: UpdaterSettings, stopping: threading.Event) -> None:
     connect = retry(
-        wait=backoff(settings), stop=stop_when_event_set(stopping), retry=retry_if_exception_type(KafkaError)
+        wait=settings.backoff, stop=stop_when_event_set(stopping), retry=retry_if_exception_type(KafkaError)
     )
     consumer.run(connect(_connect)(stage, topic, consumer, settings), stopping)
 

@@ -12,10 +12,9 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer import fetcher
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import CorruptRecordError, KafkaError
-from tenacity import wait_random_exponential
 
+from services.runtime.backoff import Backoff
 from services.updater.events import Event, PoisonEvent
-from services.updater.gate import backoff_seconds
 from services.updater.metrics import UpdaterMetrics
 
 log = structlog.get_logger(__name__)
@@ -58,7 +57,7 @@ class RecordReader:
         decode: Decode,
         stage: str,
         metrics: UpdaterMetrics,
-        backoff: wait_random_exponential,
+        backoff: Backoff,
         stopping: threading.Event,
     ) -> None:
         self._consumer, self._decode, self._stage = consumer, decode, stage
@@ -113,7 +112,7 @@ class RecordReader:
     def _wait(self, error: KafkaError) -> None:
         self._failures += 1
         self._metrics.waiting.labels(self._stage).set(1)
-        pause = backoff_seconds(self._backoff, self._failures)
+        pause = self._backoff.pause_seconds(self._failures)
         log.warning("cannot read", stage=self._stage, pause=pause, error=repr(error))
         self._stopping.wait(pause)
 

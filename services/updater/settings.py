@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from services.runtime.backoff import Backoff
 from services.runtime.logs import LogLevel
+from services.runtime.process_settings import EnvironmentSettings
 from services.updater.topics import BROKERS_DEFAULT, Topic, TopicNames, streaming_topics
 
 
-class UpdaterSettings(BaseSettings):
+class UpdaterSettings(EnvironmentSettings):
     """One frozen set of settings; what has no default must be given."""
 
-    model_config = SettingsConfigDict(env_prefix="LORELINE_UPDATER_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LORELINE_UPDATER_")
 
     listen_address: str
     """host:port on which health is served."""
@@ -106,6 +108,11 @@ class UpdaterSettings(BaseSettings):
     """Deadline of one knowledge batch."""
     log_level: LogLevel = "INFO"
     """Lowest level that is logged."""
+
+    @property
+    def backoff(self) -> Backoff:
+        """The pauses between tries while something is away."""
+        return Backoff(self.retry_backoff_seconds, self.max_retry_backoff_seconds)
 
     @property
     def topics(self) -> list[Topic]:

@@ -18,7 +18,6 @@ from services.updater.knowledge_consumer import KnowledgeConsumer, Pace
 from services.updater.knowledge_pipeline import KnowledgePipeline
 from services.updater.knowledge_stage import KnowledgeStage
 from services.updater.leading_group import LeadingGroup
-from services.updater.membership import backoff
 from services.updater.metrics import UpdaterMetrics
 from services.updater.popularity import Popularity
 from services.updater.preferences_stage import PreferencesStage
@@ -125,7 +124,7 @@ def _stage_consumer(
         batch_records=records,
         linger_seconds=linger_seconds,
         max_attempts=settings.max_attempts,
-        backoff=backoff(settings),
+        backoff=settings.backoff,
     )
 
 
@@ -135,7 +134,7 @@ def _pace(settings: UpdaterSettings, workers: int, batch_records: int, queue_rec
         batch_records=batch_records,
         queue_records=queue_records,
         max_attempts=settings.max_attempts,
-        backoff=backoff(settings),
+        backoff=settings.backoff,
         budget_pause_seconds=settings.budget_pause_seconds,
         drain_seconds=settings.session_timeout_seconds / 2,
     )

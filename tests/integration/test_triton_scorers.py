@@ -22,6 +22,7 @@ from services.model_registry import GoldenSet, ModelRegistry, VersionRefused, ve
 from services.ranking.scorers import Scorer
 from services.ranking.scorers.opening import ScorerOpener, ScorerOptions
 from services.ranking.scorers.triton import TritonScorer, scorer_model
+from services.runtime.backoff import Backoff
 from services.runtime.errors import DeadlineExceeded, DependencyUnavailable, PlatformError
 from tests.integration.triton_server import TritonProcess, running_triton
 from tests.model_versions import expected_scores, manifest, register_version, scorer_inputs
@@ -105,7 +106,7 @@ def test_a_killed_endpoint_is_not_noticed_and_a_revived_one_is_used_again(
     output = tmp_path / "models"
     render(triton_registry, output, "python", ["1"])
     with running_triton(output) as second:
-        options = ScorerOptions((triton.address, second.address), shared_memory=True, max_backoff_seconds=0.2)
+        options = ScorerOptions((triton.address, second.address), shared_memory=True, backoff=Backoff(0.1, 0.2))
         opener = ScorerOpener(options)
         scorer = opener.open(manifest("1"), triton_registry.folder("1"))
         with ThreadPoolExecutor(4) as pool:
@@ -130,7 +131,7 @@ def test_without_triton_the_process_scores_if_it_may(triton_registry: ModelRegis
     output, folder = tmp_path / "models", triton_registry.folder("1")
     render(triton_registry, output, "python", ["1"])
     with running_triton(output) as server:
-        options = ScorerOptions((server.address,), fallback=True, max_backoff_seconds=0.2)
+        options = ScorerOptions((server.address,), fallback=True, backoff=Backoff(0.1, 0.2))
         opener = ScorerOpener(options)
         strict = ScorerOpener(ScorerOptions((server.address,)))
         scorer = opener.open(manifest("1"), folder)

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Literal
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from loreline.client import FeaturesClient, ServiceUnavailableError, StoredSubject
+from services.runtime.backoff import Backoff
 
 PAGE = 500
-ATTEMPTS, MAX_PAUSE_SECONDS = 6, 10.0
+ATTEMPTS, BACKOFF = 6, Backoff(0.5, 10.0)
 Subject = Literal["item", "user"]
 
 
@@ -31,7 +32,7 @@ def pages(
 @retry(
     retry=retry_if_exception_type(ServiceUnavailableError),
     stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_random_exponential(0.5, MAX_PAUSE_SECONDS),
+    wait=BACKOFF,
     reraise=True,
 )
 def _page(features: FeaturesClient, subject: Subject, after_id: str, scenario: str) -> list[StoredSubject]:

@@ -22,7 +22,7 @@ import anyio
 import httpx2
 import structlog
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
-from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception
 
 from services.knowledge.providers import (
     Completion,
@@ -33,6 +33,7 @@ from services.knowledge.providers import (
     ProviderUnavailable,
 )
 from services.knowledge.settings import KnowledgeSettings
+from services.runtime.backoff import Backoff
 
 RETRIED_STATUSES = frozenset({408, 424, 429, 500, 502, 503, 504})
 REFUSED_STATUSES = frozenset({400, 413, 415, 422})
@@ -107,7 +108,7 @@ class HttpCalls:
 
     def __init__(self, settings: KnowledgeSettings) -> None:
         self._deadline_seconds = settings.question_deadline_seconds
-        self._wait = wait_random_exponential(settings.retry_initial_seconds, settings.retry_max_seconds)
+        self._backoff = Backoff(settings.retry_initial_seconds, settings.retry_max_seconds)
         self._most_questions, self._pause_jitter = settings.max_concurrent_questions, settings.retry_max_seconds
         self._slots: anyio.CapacityLimiter | None = None
         self._breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_pause_seconds)
@@ -223,7 +224,7 @@ class HttpCalls:
             malformed = sum(isinstance(said.__cause__, MALFORMED) for said in last)
             return is_retried(error) and malformed <= MALFORMED_RETRIES
 
-        return AsyncRetrying(wait=self._wait, retry=retry_if_exception(is_worth_a_retry), reraise=True)
+        return AsyncRetrying(wait=self._backoff, retry=retry_if_exception(is_worth_a_retry), reraise=True)
 
 
 def _hand_over(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import structlog
 
 from services.ranking.scorers import Scored, Scorer, ScorerInputs
+from services.runtime.backoff import Backoff
 from services.runtime.errors import DeadlineExceeded, DependencyUnavailable
 
 TIMEOUTS_TO_FAIL = 3  # in a row: one may be the caller's, who gave too little time
@@ -27,15 +28,12 @@ class _Endpoint:
 class BalancedScorer:
     """Asks the healthy endpoint with the fewest requests under way; a failed request is tried once on another.
 
-    An endpoint that does not answer gets no more requests until a probe in the background finds it ready. Probes pause
-    from `backoff_seconds` up to `max_backoff_seconds`, each pause random between half of it and all of it.
+    An endpoint that does not answer gets no more requests until a probe in the background finds it ready.
     """
 
-    def __init__(
-        self, scorers: Mapping[str, Scorer], *, backoff_seconds: float = 0.1, max_backoff_seconds: float = 5.0
-    ) -> None:
+    def __init__(self, scorers: Mapping[str, Scorer], backoff: Backoff = Backoff(0.1, 5.0)) -> None:
         self._endpoints = [_Endpoint(address, scorer) for address, scorer in scorers.items()]
-        self._backoff, self._max_backoff = backoff_seconds, max_backoff_seconds
+        self._backoff = backoff
         self._lock = threading.Lock()
 
     def score(self, inputs: ScorerInputs, timeout_seconds: float | None = None) -> Scored:
@@ -102,16 +100,17 @@ class BalancedScorer:
                 return
             endpoint.healthy = False
         log.warning("an endpoint is left alone", address=endpoint.address)
-        arguments = (weakref.ref(self), endpoint, self._backoff, self._max_backoff)
+        arguments = (weakref.ref(self), endpoint, self._backoff)
         threading.Thread(target=_probe, args=arguments, name="triton probe", daemon=True).start()
 
 
-def _probe(owner: weakref.ref[BalancedScorer], endpoint: _Endpoint, pause: float, longest: float) -> None:
+def _probe(owner: weakref.ref[BalancedScorer], endpoint: _Endpoint, backoff: Backoff) -> None:
     """Wait until the endpoint is ready, or nobody asks for its version any more."""
+    tries = 0
     while owner() is not None:
-        time.sleep(random.uniform(pause / 2, pause))
+        tries += 1
+        time.sleep(backoff.pause_seconds(tries))
         if endpoint.scorer.ready():
             endpoint.timeouts, endpoint.healthy = 0, True
             log.info("an endpoint is back", address=endpoint.address)
             return
-        pause = min(longest, pause * 2)

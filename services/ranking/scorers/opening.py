@@ -18,6 +18,7 @@ from services.ranking.scorers.in_process import InProcessScorer, open_networks
 from services.ranking.scorers.joined import JoinedScorer
 from services.ranking.scorers.shared_memory import Regions
 from services.ranking.scorers.triton import TritonModel, TritonScorer, network_model, scorer_model
+from services.runtime.backoff import Backoff
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ScorerOptions:
     fallback: bool = False
     join_seconds: float = 0.0
     shared_memory: bool = False
-    max_backoff_seconds: float = 5.0
+    backoff: Backoff = Backoff(0.1, 5.0)
 
 
 class ScorerOpener:
@@ -87,7 +88,7 @@ class ScorerOpener:
             address: TritonScorer(client, model, timeout_seconds, self._regions.get(address))
             for address, client in self._clients.items()
         }
-        return BalancedScorer(scorers, max_backoff_seconds=self._options.max_backoff_seconds)
+        return BalancedScorer(scorers, self._options.backoff)
 
     def _in_process(self, folder: Path) -> InProcessScorer:
         return InProcessScorer(folder / "scorer.onnx", self._options.threads)

@@ -35,6 +35,7 @@ from services.ranking.scorers.opening import ScorerOpener, ScorerOptions
 from services.ranking.servicer import SERVICE_NAME, Logic, service
 from services.ranking.shadow import Shadow
 from services.runtime.admission import Admission
+from services.runtime.backoff import Backoff
 from services.runtime.health import HealthMonitor
 from services.runtime.server import ServerOptions, start_server
 from tests.waiting import wait_until
@@ -115,15 +116,14 @@ def unpromoted(
     feed = ItemFeed(
         features_client,
         cache,
-        retry_backoff_seconds=0.02,
-        max_retry_backoff_seconds=0.1,
+        backoff=Backoff(0.02, 0.1),
         max_lag_seconds=max_cache_lag_seconds,
     )
     active = ActiveModel(
         registry,
         ModelLoader(registry, ScorerOpener(ScorerOptions()), cache.interner).load,
         poll_seconds=0.02,
-        max_retry_backoff_seconds=0.1,
+        backoff=Backoff(0.02, 0.1),
     )
     metrics = RankingMetrics()
     shadow = Shadow(metrics)
@@ -139,7 +139,7 @@ def unpromoted(
 
     health = HealthMonitor({"items": feed.caught_up, "model": active.ready}, [SERVICE_NAME], interval_seconds=0.05)
     index = ItemIndex()
-    index_feed = ItemFeed(features_client, index, retry_backoff_seconds=0.02, max_retry_backoff_seconds=0.1)
+    index_feed = ItemFeed(features_client, index, backoff=Backoff(0.02, 0.1))
     metrics.follow_index(index.sizes)
     recommender = None
     if with_index:

@@ -15,6 +15,7 @@ from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
 from services.ranking.item_rows import ABSENT, ItemRows
 from services.ranking.serving_model import FieldIndex
+from services.runtime.backoff import Backoff
 from tests.waiting import wait_until
 
 WIDTH = 4
@@ -146,7 +147,7 @@ def test_the_feed_goes_on_from_where_it_was_cut(store: MemoryFeatures, features_
     store.put(item("a"), item("b"))
     cache = ItemCache()
     with FeaturesClient(features_address) as client:
-        feed = ItemFeed(client, cache, retry_backoff_seconds=0.01, max_retry_backoff_seconds=0.05)
+        feed = ItemFeed(client, cache, backoff=Backoff(0.01, 0.05))
         feed.start()
         wait_until(lambda: len(cache) == 2 and feed.caught_up())
         store.close()
@@ -164,7 +165,7 @@ def test_the_feed_survives_an_unreachable_service(features_address: str) -> None
     cache, store = ItemCache(), MemoryFeatures()
     store.put(item("a"))
     with FeaturesClient(features_address) as client:
-        feed = ItemFeed(client, cache, retry_backoff_seconds=0.01, max_retry_backoff_seconds=0.05)
+        feed = ItemFeed(client, cache, backoff=Backoff(0.01, 0.05))
         feed.start()
         assert not feed.caught_up()
         server = serve_features(store, features_address)

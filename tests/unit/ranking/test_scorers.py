@@ -14,6 +14,7 @@ from services.ranking.scorers import Scored, ScorerInputs
 from services.ranking.scorers.balanced import BalancedScorer
 from services.ranking.scorers.fallback import FallbackScorer
 from services.ranking.scorers.joined import JoinedScorer
+from services.runtime.backoff import Backoff
 from services.runtime.errors import DeadlineExceeded, DependencyUnavailable, PlatformError
 from tests.waiting import wait_until
 
@@ -53,7 +54,7 @@ def endpoints() -> dict[str, Endpoint]:
 
 @pytest.fixture
 def balanced(endpoints: dict[str, Endpoint]) -> BalancedScorer:
-    return BalancedScorer(endpoints, backoff_seconds=0.02, max_backoff_seconds=0.05)
+    return BalancedScorer(endpoints, Backoff(0.02, 0.05))
 
 
 class TestBalancing:

@@ -129,6 +129,21 @@ def test_wrong_settings_end_the_process_with_2(tmp_path: Path, address: str, nam
     assert "Traceback" not in ended.stderr
 
 
+def test_a_mistyped_variable_ends_the_process_with_the_right_name(tmp_path: Path, address: str) -> None:
+    """Silently passed over, it would leave a default where somebody had decided otherwise."""
+    ended = run(
+        *KNOWLEDGE,
+        LORELINE_KNOWLEDGE_LISTEN_ADDRESS=address,
+        LORELINE_KNOWLEDGE_STORE_PAHT=str(tmp_path / "knowledge.db"),
+        LORELINE_KNOWLEDGE_SERVICE_HOST="10.0.0.1",
+        LORELINE_UPDATER_TYPO="another process's",
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "cannot start: LORELINE_KNOWLEDGE_STORE_PAHT: there is no such setting; did you mean 'STORE_PATH'?"
+    ]
+
+
 def test_a_provider_without_its_address_stops_the_start(tmp_path: Path, address: str) -> None:
     """A default provider that cannot be built is a wrong setting."""
     ended = run(

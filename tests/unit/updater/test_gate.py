@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tenacity import wait_fixed, wait_random_exponential
+from services.runtime.backoff import Backoff
+from services.updater.gate import Gate
 
-from services.updater.gate import Gate, backoff_seconds
+BACKOFF = Backoff(10, 10)
 
 
 class Clock:
@@ -18,7 +19,7 @@ class Clock:
 
 def test_an_open_gate_lets_everybody_pass() -> None:
     """Also after successes and after workers that tried nothing."""
-    gate = Gate(wait_fixed(10))
+    gate = Gate(BACKOFF)
     assert [gate.enter(0) for _ in range(3)] == [True] * 3
     gate.succeeded()
     gate.left()
@@ -29,11 +30,13 @@ def test_an_open_gate_lets_everybody_pass() -> None:
 def test_after_a_failure_one_worker_tries_when_the_pause_is_over() -> None:
     """The others wait for what becomes of it."""
     clock = Clock()
-    gate = Gate(wait_fixed(10), clock)
+    gate = Gate(BACKOFF, clock)
     gate.enter(0)
-    assert gate.failed() == 10
+    pause = gate.failed()
+    assert 5 <= pause <= 10
+    clock.now = 4.9
     assert not gate.enter(0)
-    clock.now = 10
+    clock.now = pause
     assert [gate.enter(0), gate.enter(0)] == [True, False]
     gate.succeeded()
     assert [gate.enter(0), gate.enter(0)] == [True, True]
@@ -42,34 +45,25 @@ def test_after_a_failure_one_worker_tries_when_the_pause_is_over() -> None:
 def test_a_failed_try_shuts_the_gate_again() -> None:
     """For a new pause from then on."""
     clock = Clock()
-    gate = Gate(wait_fixed(10), clock)
+    gate = Gate(BACKOFF, clock)
     gate.enter(0)
     gate.failed()
     clock.now = 12
     assert gate.enter(0)
-    gate.failed()
-    clock.now = 21
+    pause = gate.failed()
+    clock.now = 16.9
     assert not gate.enter(0)
-    clock.now = 22
+    clock.now = 12 + pause
     assert gate.enter(0)
 
 
 def test_a_worker_that_found_nothing_to_try_leaves_the_turn_to_another() -> None:
     """The gate stays shut for the others until somebody has tried."""
     clock = Clock()
-    gate = Gate(wait_fixed(10), clock)
+    gate = Gate(BACKOFF, clock)
     gate.enter(0)
     gate.failed()
     clock.now = 10
     assert gate.enter(0)
     gate.left()
     assert [gate.enter(0), gate.enter(0)] == [True, False]
-
-
-def test_pauses_grow_to_their_bound_with_jitter() -> None:
-    """So that many updaters do not come back at one moment."""
-    backoff = wait_random_exponential(0.5, 10)
-    assert all(0 <= backoff_seconds(backoff, 1) <= 0.5 for _ in range(50))
-    late = [backoff_seconds(backoff, 30) for _ in range(50)]
-    assert max(late) <= 10
-    assert len(set(late)) > 40

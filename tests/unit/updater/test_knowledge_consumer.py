@@ -13,11 +13,11 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from tenacity import wait_random_exponential
 
 from loreline.client import ServiceUnavailableError
 from loreline.client.catalog import CatalogEvent, item_deleted, item_upserted
 from loreline.domain import Item
+from services.runtime.backoff import Backoff
 from services.updater.acknowledged_producer import AcknowledgedProducer
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import Delete, Event, PoisonEvent, decode
@@ -105,7 +105,7 @@ class Line:
             by_number,
             dead_letters,
             metrics,
-            Pace(workers, 3, queue, max_attempts, wait_random_exponential(0.01, 0.05), 0.2, drain),
+            Pace(workers, 3, queue, max_attempts, Backoff(0.01, 0.05), 0.2, drain),
         )
         thread = threading.Thread(target=consumer.run, args=(self._member(consumer), stopping))
         thread.start()

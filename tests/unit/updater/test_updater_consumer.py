@@ -13,11 +13,11 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.record.default_records import DefaultRecordBatchBuilder
-from tenacity import wait_random_exponential
 
 from loreline.client import ServiceUnavailableError
 from loreline.client.catalog import item_upserted
 from loreline.domain import Item
+from services.runtime.backoff import Backoff
 from services.updater.acknowledged_producer import AcknowledgedProducer
 from services.updater.consumer import StageConsumer
 from services.updater.dead_letters import DeadLetterTopic
@@ -90,7 +90,7 @@ class Line:
             batch_records=100,
             linger_seconds=0.01,
             max_attempts=3,
-            backoff=wait_random_exponential(0.01, 0.05),
+            backoff=Backoff(0.01, 0.05),
         )
         thread = threading.Thread(target=consumer.run, args=(self._member(consumer), stopping))
         thread.start()
@@ -341,9 +341,7 @@ def test_a_mistake_beside_the_reading_skips_no_record(line: Line, monkeypatch: p
     line.publish_items("first")
     line.publish_items("second")
     consumer = line.reader()
-    reader = RecordReader(
-        consumer, decode_plainly, "content", UpdaterMetrics(), wait_random_exponential(), threading.Event()
-    )
+    reader = RecordReader(consumer, decode_plainly, "content", UpdaterMetrics(), Backoff(0.01, 0.05), threading.Event())
     read: list[str] = []
 
     def reads_one_more() -> bool:

@@ -15,6 +15,7 @@ from services.embedding.settings import BackfillSettings, EmbeddingSettings
 from services.features.settings import FeaturesSettings
 from services.knowledge.settings import KnowledgeSettings
 from services.ranking.settings import RankingSettings
+from services.runtime.process_settings import UNKNOWN
 from services.trainer.settings import TrainerSettings
 from services.updater.settings import UpdaterSettings
 
@@ -65,3 +66,36 @@ def test_a_ledger_in_redis_needs_its_features_there() -> None:
     with pytest.raises(ValidationError, match=r"ledger\n.*redis needs online_store=redis"):
         FeaturesSettings(**given)  # type: ignore[arg-type]
     assert FeaturesSettings(**given, online_store="redis").ledger == "redis"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_GRPC",
+        "PORT",
+        "PORT_50051_TCP",
+        "PORT_50051_TCP_ADDR",
+        "PORT_50051_TCP_PORT",
+        "PORT_50051_TCP_PROTO",
+    ],
+)
+def test_what_kubernetes_tells_of_a_service_of_the_same_name_is_no_mistyped_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It gives every container such variables, where the service is called loreline-cli."""
+    monkeypatch.setenv(f"LORELINE_CLI_{name}", "tcp://10.0.0.1:50051")
+    assert CliSettings().items_topic == "items"
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda kind: kind.__name__)
+def test_a_variable_that_names_no_setting_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: type[BaseSettings]
+) -> None:
+    """By every process and the command, whatever else is missing."""
+    monkeypatch.setattr("sys.argv", ["backfill"])
+    monkeypatch.setenv(f"{settings.model_config['env_prefix']}LOG_LEVLE", "DEBUG")
+    with pytest.raises(ValidationError) as raised:
+        settings()
+    assert [(fault["loc"], fault["type"]) for fault in raised.value.errors()] == [(("log_levle",), UNKNOWN)]
