@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
+
+from loreline.client import is_serving
 
 LONG_SECONDS = 120.0  # holds on a machine ten times slower
 PAUSE_SECONDS = 0.02
@@ -20,3 +24,10 @@ def wait_until(
         if time.monotonic() > deadline:
             raise AssertionError(f"did not happen in {seconds:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(PAUSE_SECONDS)
+
+
+def wait_until_serving(address: str, process: subprocess.Popen[Any], service: str = "readiness") -> None:
+    """Wait until a process says SERVING of a health service name; fails with its last words once it has ended."""
+    wait_until(lambda: process.poll() is not None or is_serving(address, service), what=f"{service} of {address}")
+    if process.poll() is not None:
+        raise AssertionError(f"ended with {process.returncode}: {process.stderr.read() if process.stderr else ''}")

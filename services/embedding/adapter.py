@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -60,9 +60,9 @@ class Adapter:
         threads: int = 1,
         metrics: EmbeddingMetrics | None = None,
     ) -> None:
-        self._registry, self._capacity, self._threads = registry, loaded_adaptors, threads
+        self._registry, self._threads = registry, threads
         self._metrics = metrics or EmbeddingMetrics()
-        self._loaded: OrderedDict[str, _Adaptor] = OrderedDict()
+        self._loaded = lru_cache(loaded_adaptors)(self._load)
         self._lock = threading.Lock()
 
     def adapt(
@@ -119,13 +119,8 @@ class Adapter:
         return versions
 
     def _adaptor(self, version: str) -> _Adaptor:
-        with self._lock:
-            if version not in self._loaded:
-                self._loaded[version] = self._load(version)
-            self._loaded.move_to_end(version)
-            while len(self._loaded) > self._capacity:
-                self._loaded.popitem(last=False)
-            return self._loaded[version]
+        with self._lock:  # the cache alone would load one version in every thread that asks for it first
+            return self._loaded(version)
 
     def _load(self, version: str) -> _Adaptor:
         try:

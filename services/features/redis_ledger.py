@@ -117,7 +117,6 @@ class RedisLedger(Ledger):
             self._client.register_script(script) for script in (TAKE_LEASES, GIVE_LEASES_BACK, PUT)
         )
         self._writing = {kind: threading.Lock() for kind in KINDS}
-        self._widths: dict[str, int] = {}
         self._newest_heard, self._epoch_heard_in = 0, ""
         self._closed = threading.Event()
         self._listener = threading.Thread(target=self._listen, name="ledger changes", daemon=True)
@@ -217,19 +216,13 @@ class RedisLedger(Ledger):
 
     def width(self, encoder: str) -> int:
         """See Ledger."""
-        if encoder not in self._widths:
-            with _answering():
-                found = self._client.hget(_key("encoder-widths"), encoder)
-            if found is None:
-                return 0
-            self._widths[encoder] = int(found)
-        return self._widths[encoder]
+        with _answering():
+            return int(self._client.hget(_key("encoder-widths"), encoder) or 0)
 
     def keep_width(self, encoder: str, width: int) -> None:
         """See Ledger. Of two processes at once the first one says which it is."""
-        if self._widths.get(encoder) != width:
-            with _answering():
-                self._client.hsetnx(_key("encoder-widths"), encoder, str(width))
+        with _answering():
+            self._client.hsetnx(_key("encoder-widths"), encoder, str(width))
 
     def _rows(self, kind: Kind, ids: Sequence[str]) -> Iterator[Row]:
         for page in _pages(ids):

@@ -11,9 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf import timestamp_pb2
 
 from loreline.client.messages import item_of, knowledge_of, moment, vector_of
-from loreline.domain import Interaction, KnowledgeVectors, Stamp, Violation, check_id, check_item
+from loreline.domain import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    Interaction,
+    KnowledgeVectors,
+    Stamp,
+    Violation,
+    check_id,
+    check_item,
+)
 from loreline.features.v1 import features_pb2
 from services.features.histories import MAX_HISTORY
 from services.features.item_features import ContentWrite, ItemWrite, KnowledgeWrite, Removal
@@ -25,6 +35,7 @@ from services.scenarios import UnknownScenario, load_scenario
 MAX_ITEMS_READ = 10_000
 MAX_WRITES = 1_000
 MAX_KEPT_VERSIONS = 8
+IN_CALENDAR = "must lie in the years 1 to 9999"
 MAX_RATING = float(np.finfo(np.float32).max)
 KINDS: dict[features_pb2.Subject, Kind] = {features_pb2.SUBJECT_ITEM: "item", features_pb2.SUBJECT_USER: "user"}
 
@@ -178,6 +189,8 @@ def _check_history(history: features_pb2.UserHistoryFeatures) -> Iterator[Violat
         yield from check_id(f"history.item_ids[{n}]", item_id)
     if any(later < earlier for earlier, later in itertools.pairwise(history.times)):
         yield "history.times", "must be in order, oldest first"
+    if not all(FIRST_SECOND <= time <= LAST_SECOND for time in (*history.times[:1], *history.times[-1:])):
+        yield "history.times", IN_CALENDAR
     if not np.isfinite(history.ratings).all():
         yield "history.ratings", "must be finite numbers, not NaN or infinity"
 
@@ -187,6 +200,7 @@ def _check_knowledge(
 ) -> Iterator[Violation]:
     if not knowledge.knowledge.text:
         yield f"{path}.knowledge.text", "must not be empty"
+    yield from _check_time(f"{path}.knowledge.provenance.created_time", knowledge.knowledge.provenance.created_time)
     if not knowledge.encoder:
         yield f"{path}.encoder", "must name the encoder of vector"
     yield from _check_vector(f"{path}.vector", knowledge.vector)
@@ -211,10 +225,14 @@ def _check_stamp(path: str, given: bool, stamp: features_pb2.EventStamp) -> Iter
     if not stamp.HasField("event_time"):
         yield f"{path}.event_time", "must be set"
         return
+    yield from _check_time(f"{path}.event_time", stamp.event_time)
+
+
+def _check_time(path: str, time: timestamp_pb2.Timestamp) -> Iterator[Violation]:
     try:
-        moment(stamp.event_time)
-    except (ValueError, OverflowError):
-        yield f"{path}.event_time", "must lie in the years 1 to 9999"
+        moment(time)
+    except (ValueError, OverflowError):  # protobuf takes any number of seconds, a calendar does not
+        yield path, IN_CALENDAR
 
 
 def _check_scenario(path: str, name: str) -> Iterator[Violation]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from loreline.domain import AttributeValue, Cluster, HistoryEntry, Item, UserHistory
+from loreline.domain import AttributeValue, Cluster, HistoryEntry, Item, UserHistory, canonical_json
 from services.knowledge.tastes import summarise
 from services.scenarios import Scenario
 from services.scenarios.scenario import PromptTemplate
@@ -121,11 +120,6 @@ def answer_key(prompt: Prompt, provider: str, model: str, parameters: Mapping[st
     question = [provider, model, prompt.scenario.name, prompt.subject_kind, prompt.version]
     words = [prompt.system, prompt.user, prompt.opening, canonical_json(parameters)]
     return hashlib.sha256(canonical_json([*question, *words]).encode()).hexdigest()
-
-
-def canonical_json(value: object) -> str:
-    """One spelling for equal values: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def clean_text(value: str, max_characters: int = MAX_VALUE_CHARACTERS) -> str:

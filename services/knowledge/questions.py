@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loreline.client.knowledge import Failure
-from loreline.domain import Item, Knowledge, Provenance
+from loreline.domain import Item, Knowledge, Provenance, canonical_json
 from services.knowledge.contradictions import check_facts
 from services.knowledge.fitting import render_within
-from services.knowledge.prompts import Prompt, PromptStyle, Subject, answer_key, canonical_json
+from services.knowledge.prompts import Prompt, PromptStyle, Subject, answer_key
 from services.knowledge.providers import Completion, PromptTooLong, Provider, ProviderError, ProviderOutcome
 from services.knowledge.text_checks import accept
 from services.scenarios import Scenario

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loreline.client.knowledge import Failure
-from loreline.domain import Knowledge
+from loreline.domain import Knowledge, canonical_json
 from services.knowledge.agreement import agreement
 from services.knowledge.asking import Asker
 from services.knowledge.encoding import TextEncoder
-from services.knowledge.prompts import answer_key, canonical_json
+from services.knowledge.prompts import answer_key
 from services.knowledge.providers import Provider
 from services.knowledge.questions import Question, Result
 from services.knowledge.store import KnowledgeStore

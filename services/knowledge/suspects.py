@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from loreline.client.knowledge import Suspect
-from services.knowledge.prompts import canonical_json
+from loreline.domain import canonical_json
 from services.knowledge.store import knowledge_of_row, provenance_json
 from services.runtime.sqlite_file import SqliteFile
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+
+
+def is_number(name: str) -> bool:
+    """Whether such a folder can have this name."""
+    return re.fullmatch("[1-9][0-9]{0,17}", name) is not None
+
+
+def numbers(parent: Path) -> list[str]:
+    """The names of the folders in `parent` that hold a manifest.json, in their order; whatever else is there is not."""
+    found = [path.parent.name for path in parent.glob("*/manifest.json")]
+    return sorted(filter(is_number, found), key=int)
 
 
 def move_in(files: Path, parent: Path, number: str, manifest_of: Callable[[str], str]) -> str:

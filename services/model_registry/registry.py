@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.model_registry.manifest import SCORER_KINDS, Manifest, ScorerKind
-from services.model_registry.numbered_folders import move_in
+from services.model_registry.numbered_folders import is_number, move_in, numbers
 from services.model_registry.traffic import Traffic
 
 PADDING, UNKNOWN = 0, 1  # the first two indices of every vocabulary
@@ -68,17 +68,16 @@ class ModelRegistry:
 
     def versions(self) -> list[Manifest]:
         """All registered versions, oldest first."""
-        names = [path.parent.name for path in self.root.glob("versions/*/manifest.json")]
-        return [self.manifest(name) for name in sorted(names, key=int)]
+        return [self.manifest(name) for name in numbers(self.root / "versions")]
 
     def next_version(self) -> str:
         """The name that the next registered version gets: whole numbers from 1."""
-        return str(1 + max((int(manifest.version) for manifest in self.versions()), default=0))
+        return str(1 + int(max(numbers(self.root / "versions"), key=int, default=0)))
 
     def folder(self, version: str) -> Path:
         """The version's folder. Raises NoSuchVersion."""
         folder = self.root / "versions" / version
-        if not (version.isdecimal() and (folder / "manifest.json").exists()):
+        if not (is_number(version) and (folder / "manifest.json").exists()):
             raise NoSuchVersion(f"no model version {version!r}; there are: {self._names() or 'none'}")
         return folder
 
@@ -146,7 +145,7 @@ class ModelRegistry:
         return self.root / ("active.json" if kind == "kar" else f"active_{kind}.json")
 
     def _names(self) -> str:
-        return ", ".join(manifest.version for manifest in self.versions())
+        return ", ".join(numbers(self.root / "versions"))
 
 
 def _unset(traffic: Traffic) -> set[str]:

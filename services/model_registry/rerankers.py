@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from services.model_registry.numbered_folders import move_in
+from services.model_registry.numbered_folders import is_number, move_in, numbers
 from services.model_registry.registry import NoSuchVersion
 
 RERANKER_FILE = "reranker.onnx"
@@ -45,18 +45,17 @@ class RerankerRegistry:
 
     def rerankers(self) -> list[RerankerManifest]:
         """All that are registered, oldest first."""
-        names = [path.parent.name for path in self.root.glob("rerankers/*/manifest.json")]
-        return [self.manifest(name) for name in sorted(names, key=int)]
+        return [self.manifest(name) for name in numbers(self.root / "rerankers")]
 
     def next_number(self) -> str:
         """The name that the next one gets: whole numbers from 1."""
-        return str(1 + max((int(manifest.number) for manifest in self.rerankers()), default=0))
+        return str(1 + int(max(numbers(self.root / "rerankers"), key=int, default=0)))
 
     def folder(self, number: str) -> Path:
         """A re-ranker's folder. Raises NoSuchVersion."""
         folder = self.root / "rerankers" / number
-        if not (number.isdecimal() and (folder / "manifest.json").exists()):
-            names = ", ".join(manifest.number for manifest in self.rerankers())
+        if not (is_number(number) and (folder / "manifest.json").exists()):
+            names = ", ".join(numbers(self.root / "rerankers"))
             raise NoSuchVersion(f"no re-ranker {number!r}; there are: {names or 'none'}")
         return folder
 

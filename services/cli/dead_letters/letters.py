@@ -14,6 +14,7 @@ from typing import Any
 
 from kafka.consumer.fetcher import ConsumerRecord
 
+from loreline.domain import LAST_SECOND, moment_of
 from services.cli.output import BadInput
 from services.cli.topic_reading import NoSuchTopic, Span, read_topic
 
@@ -145,7 +146,7 @@ def letter_of(record: ConsumerRecord) -> DeadLetter:
     added = {name.removeprefix(PREFIX): value for name, value in record.headers if name.startswith(PREFIX)}
     own = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
     notes = {name: (value or b"").decode("utf-8", "replace") for name, value in added.items()}
-    stored = datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC)
+    stored = moment_of(1000 * min(max(record.timestamp, 0), 1000 * LAST_SECOND))  # a producer may have set any
     return DeadLetter(record.partition, record.offset, record.key, record.value, own, notes, stored)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from services.ctr.batch import FeatureSpec, FieldEmbedding, RankingBatch
 from services.ctr.layers import initialise
@@ -14,15 +15,13 @@ class Interacting(nn.Module):
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
-        self.size = size
         self.project = nn.Linear(width, 3 * size, bias=False)
         self.residual = nn.Linear(width, size, bias=False)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Attend among (..., N, D)."""
         query, key, value = self.project(fields).chunk(3, dim=-1)
-        weights = torch.softmax(query @ key.transpose(-1, -2) / self.size**0.5, dim=-1)  # (..., N, N)
-        return torch.relu(weights @ value + self.residual(fields))
+        return torch.relu(scaled_dot_product_attention(query, key, value) + self.residual(fields))
 
 
 class AutoInt(nn.Module):

@@ -23,7 +23,7 @@ class FiGNN(nn.Module):
         width = self.fields.width
         self.sender, self.receiver = nn.Linear(width, 1, bias=False), nn.Linear(width, 1, bias=False)
         self.outgoing, self.incoming = nn.Linear(width, width, bias=False), nn.Linear(width, width)
-        self.of_message, self.of_state = nn.Linear(width, 3 * width), nn.Linear(width, 3 * width)
+        self.cell = nn.GRUCell(width, width)
         self.attention = nn.Linear(self.fields.count * width, self.fields.count)
         self.score = nn.Linear(width, 1)
         self.dropout = nn.Dropout(dropout)
@@ -46,7 +46,5 @@ class FiGNN(nn.Module):
         return torch.softmax(nn.functional.leaky_relu(scores).masked_fill(itself, -1e9), dim=-1)
 
     def _update(self, message: Tensor, state: Tensor) -> Tensor:
-        reset_in, update_in, new_in = self.of_message(message).chunk(3, dim=-1)
-        reset_of, update_of, new_of = self.of_state(state).chunk(3, dim=-1)
-        reset, update = torch.sigmoid(reset_in + reset_of), torch.sigmoid(update_in + update_of)
-        return (1 - update) * torch.tanh(new_in + reset * new_of) + update * state
+        moved: Tensor = self.cell(message.flatten(0, -2), state.flatten(0, -2))
+        return moved.view_as(state)

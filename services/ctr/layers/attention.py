@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from services.ctr.layers.dice import Dice
 from services.ctr.layers.mlp import MLP
@@ -77,10 +78,9 @@ class SelfAttention(nn.Module):
         """Attend within `values` (B, N, D) where `mask` (B, N) is 1."""
         split = self.project(values).unflatten(-1, (3, self.heads, -1))  # (B, N, 3, H, D/H)
         query, key, value = (part.transpose(1, 2) for part in split.unbind(dim=2))  # (B, H, N, D/H)
-        scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5  # (B, H, N, N)
-        there = mask[:, None, None, :]  # (B, 1, 1, N)
-        weights = torch.softmax(scores.masked_fill(there == 0, -1e9), dim=-1) * there
-        attended: Tensor = self.output((weights @ value).transpose(1, 2).flatten(-2))  # (B, N, D)
+        away = -1e9 * (mask == 0).to(query.dtype)[:, None, None, :]  # finite: a set without entries must give no NaN
+        found = scaled_dot_product_attention(query, key, value, away) * (mask != 0).any(dim=1)[:, None, None, None]
+        attended: Tensor = self.output(found.transpose(1, 2).flatten(-2))  # (B, N, D)
         return attended
 
 

@@ -7,10 +7,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from loreline.client import EmbeddingClient
-from loreline.domain import Knowledge, Provenance
+from loreline.domain import Knowledge, Provenance, canonical_json
 from services.trainer.data.knowledge_rows import KnowledgeRow
 from services.trainer.knowledge.bulk import OnDone, pages
 from services.trainer.knowledge.files import KnowledgeText
@@ -127,10 +126,10 @@ def _encoded(
 
 def _provenance(text: KnowledgeText, scenario: str, subject: str, model: str) -> Provenance:
     given = {"prompt": text.prompt, "provider": text.provider}
-    parameters = _canonical({name: value for name, value in given.items() if value})
+    parameters = canonical_json({name: value for name, value in given.items() if value})
     words = [PROVIDER, model, scenario, subject, parameters, text.text]
     return Provenance(
-        key=hashlib.sha256(_canonical(words).encode()).hexdigest(),
+        key=hashlib.sha256(canonical_json(words).encode()).hexdigest(),
         provider=PROVIDER,
         model=model,
         scenario=scenario,
@@ -155,7 +154,3 @@ def _text_of(number: int, row: KnowledgeRow) -> KnowledgeText:
         model=source.model,
         provider=brought.get("provider", ""),
     )
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -232,6 +232,18 @@ def test_a_letter_that_cannot_be_sent_stays_open_and_ends_with_1(box: Box) -> No
     assert (len(box.sent_again()), len(box.listed())) == (1, 1)
 
 
+def test_a_letter_of_a_time_that_cannot_be_is_listed(box: Box) -> None:
+    """A producer may have given its record any number of milliseconds."""
+    producer = KafkaProducer(bootstrap_servers=box.broker)
+    for milliseconds in (2**62, 253_402_300_800_000):
+        producer.send(f"{box.name}-dead-letter", key=b"stray", value=b"?", timestamp_ms=milliseconds).get(timeout=100)
+    producer.close()
+    done = box.loreline("dlq", "list", "--json")
+
+    assert done.code == 0
+    assert [letter["time"][:4] for letter in done.document["letters"]] == ["9999", "9999"]
+
+
 def test_a_resolution_of_a_topic_that_was_made_anew_hides_nothing(box: Box) -> None:
     """The same place may then hold another letter: the note says of which one it speaks."""
     box.bury("INVALID")

@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 from conftest import Features, serving
 
-from tests.unit.features.feature_samples import film, stamp, watched
+from tests.unit.features.feature_samples import film, stamp, vectors, watched
 from tests.waiting import wait_until
 
 ITEMS = [f"m{number}" for number in range(12)]
@@ -46,6 +48,16 @@ def test_items_end_as_the_newest_event_says(two: list[Features]) -> None:
     for features in two:
         assert {features.client.describe_item(item).item.title for item in ITEMS} == {f"Title {EVENTS - 1}"}
         assert told(features) == set(ITEMS)
+
+
+def test_a_ledger_that_was_emptied_knows_no_widths(two: list[Features], redis_connection: str) -> None:
+    """In none of its processes: what is stored anew may come from another encoder of that name."""
+    for number, features in enumerate(two):
+        features.client.put_user_knowledge("u1", stamp(f"wide {number}"), vectors(version=""))
+    redis.Redis.from_url(f"redis://{redis_connection}").flushall()
+    narrow = replace(vectors(version=""), vector=np.ones(5, dtype=np.float32))
+    for number, features in enumerate(two):
+        assert features.client.put_user_knowledge(f"u{number}", stamp("narrow"), narrow) == "APPLIED"
 
 
 def test_histories_lose_no_event(two: list[Features]) -> None:

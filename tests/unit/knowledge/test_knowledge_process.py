@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,9 @@ from knowledge_parts import item
 from loreline.client import ClientError, KnowledgeClient, is_serving
 from services.cli.local_processes import free_port
 from tests.language_model_stub import FaultStub
+from tests.waiting import wait_until, wait_until_serving
 
+CALLS = 80  # more than there are threads for
 StartProcess = Callable[..., tuple[str, subprocess.Popen[str]]]
 
 
@@ -33,21 +34,13 @@ def start_process(tmp_path: Path) -> Iterator[StartProcess]:
         command = [sys.executable, "-m", "services.knowledge"]
         process = subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE, text=True)
         started.append(process)
-        _wait_until_live(address, process)
+        wait_until_serving(address, process, "liveness")
         return address, process
 
     yield begin
     for process in started:
         process.kill()
         process.communicate()
-
-
-def _wait_until_live(address: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 100
-    while not is_serving(address, "liveness"):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "not live"
-        time.sleep(0.05)
 
 
 def test_the_process_serves_drains_and_keeps_its_answers(start_process: StartProcess) -> None:
@@ -88,14 +81,34 @@ def test_a_wrong_setting_ends_the_process_with_its_name(tmp_path: Path, variable
     assert words in done.stderr
 
 
+def test_more_calls_than_a_process_holds_may_hang_and_it_is_alive(start_process: StartProcess, stub: FaultStub) -> None:
+    """Health is told by threads of its own; a probe that failed would have the calls' process killed with them."""
+    address, process = start_process(default_provider="tgi", tgi_url=stub.url("slow"), max_concurrent_questions="100")
+    with KnowledgeClient(address, timeout_seconds=100) as client, ThreadPoolExecutor(CALLS) as pool:
+        asked = [pool.submit(_asked, client, f"film-{number}") for number in range(CALLS)]
+        wait_until(lambda: stub.running + sum(one.done() for one in asked) >= CALLS, what="all calls to hang or end")
+        assert stub.running > 10
+        assert all(is_serving(address, name) for name in ("liveness", "dependency/store"))
+        process.kill()
+        assert {one.result(100) for one in asked} <= {"RESOURCE_EXHAUSTED", "UNAVAILABLE"}
+
+
+def _asked(client: KnowledgeClient, item_id: str) -> str:
+    """The status that asking about an item ends with."""
+    try:
+        list(client.generate_for_items("movies", [item(item_id, title=f"Title of {item_id}")]))
+    except ClientError as error:
+        return error.code
+    return "OK"
+
+
 @pytest.mark.slow
 def test_a_silent_model_server_does_not_hold_the_drain(start_process: StartProcess, stub: FaultStub) -> None:
     """A call that waits for a model is given up at the end of the drain, and the process ends with 0."""
     address, process = start_process(default_provider="tgi", tgi_url=stub.url("slow"))
     with KnowledgeClient(address, timeout_seconds=100) as client, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(lambda: list(client.generate_for_items("movies", [item()])))
-        while not stub.calls["slow"]:
-            time.sleep(0.05)
+        wait_until(lambda: stub.calls["slow"], what="the model to be asked")
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 0
         with pytest.raises(ClientError):

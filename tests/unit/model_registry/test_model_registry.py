@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -91,7 +92,18 @@ def test_a_half_registered_version_is_not_seen(registry: ModelRegistry) -> None:
         registry.folder("2")
 
 
-@pytest.mark.parametrize("version", ["2", "", "..", "../versions/1", "latest", "1/../1"])
+def test_folders_that_are_no_versions_are_passed_over(registry: ModelRegistry) -> None:
+    """Such as a copy that somebody made for safety; the next version is not called after it."""
+    register_version(registry)
+    for name in ("1.bak", "02", "\u0663", "lost+found"):
+        shutil.copytree(registry.folder("1"), registry.root / "versions" / name)
+    assert [entry.version for entry in registry.versions()] == ["1"]
+    assert registry.next_version() == "2"
+
+
+@pytest.mark.parametrize(
+    "version", ["2", "", "..", "../versions/1", "latest", "1/../1", "01", "\u0661", "1" * 5000, "1\n"]
+)
 def test_an_unknown_version_is_refused_with_those_there_are(registry: ModelRegistry, version: str) -> None:
     """A name is a number, never a path."""
     register_version(registry)

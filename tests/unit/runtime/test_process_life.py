@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
@@ -16,9 +15,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from loreline.client import is_serving
 from loreline.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from services.cli.local_processes import free_port
+from tests.waiting import wait_until, wait_until_serving
 
 SAMPLE = Path(__file__).with_name("sample_process.py")
 KNOWLEDGE = ["-m", "services.knowledge"]
@@ -42,25 +41,15 @@ def process(address: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(SAMPLE), address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         try:
-            _wait_until_ready(address, started)
+            wait_until_serving(address, started)
             yield started
         finally:
             started.kill()
 
 
-def _wait_until_ready(address: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not is_serving(address):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "not ready"
-        time.sleep(0.05)
-
-
 def _wait_until_it_works_on_a_call(stub: knowledge_pb2_grpc.KnowledgeServiceStub) -> None:
-    asked, deadline = knowledge_pb2.GetUserKnowledgeRequest(user_id="slow calls"), time.monotonic() + 120
-    while stub.GetUserKnowledge(asked, timeout=240).knowledge.text == "0":
-        assert time.monotonic() < deadline, "the call did not arrive"
-        time.sleep(0.01)
+    asked = knowledge_pb2.GetUserKnowledgeRequest(user_id="slow calls")
+    wait_until(lambda: stub.GetUserKnowledge(asked, timeout=240).knowledge.text != "0", what="the call to arrive")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

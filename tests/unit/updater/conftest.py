@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from loreline.client import FeaturesClient, is_serving
+from loreline.client import FeaturesClient
 from services.cli.local_processes import free_port
 from services.updater.settings import UpdaterSettings
+from tests.waiting import wait_until_serving
 
 
 @pytest.fixture(scope="session")
@@ -25,19 +25,10 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeaturesClien
         (directory / "log").open("wb") as log,
         subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log) as process,
     ):
-        _wait_until_serving(address, process)
+        wait_until_serving(address, process)
         with FeaturesClient(address, timeout_seconds=100) as client:
             yield client
         process.terminate()
-
-
-def _wait_until_serving(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if is_serving(address):
-            return
-        time.sleep(0.1)
-    pytest.fail(f"the features service was not ready on {address}")
 
 
 @pytest.fixture

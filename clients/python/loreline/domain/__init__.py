@@ -4,13 +4,23 @@ items.py      items, users' histories, groups of either; limits of the contracts
 knowledge.py  texts with where they came from, and their vectors
 events.py     the stamp of an event, the one total order of a subject's events, interactions
 packed.py     what a scorer needs of an item or user
+canonical.py  one spelling for equal values
 names.py      what to say of a mistyped name
 
 Everything may import this package, and it imports nothing of Loreline. Clients take and give these types, so it is
 installed with them.
 """
 
-from loreline.domain.events import Interaction, Stamp, microseconds, moment_of, new_stamp
+from loreline.domain.canonical import canonical_json
+from loreline.domain.events import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    Interaction,
+    Stamp,
+    microseconds,
+    moment_of,
+    new_stamp,
+)
 from loreline.domain.items import (
     AttributeValue,
     Cluster,
@@ -27,6 +37,8 @@ from loreline.domain.names import did_you_mean
 from loreline.domain.packed import PackedItem, PackedUser
 
 __all__ = [
+    "FIRST_SECOND",
+    "LAST_SECOND",
     "AttributeValue",
     "Cluster",
     "HistoryEntry",
@@ -40,6 +52,7 @@ __all__ = [
     "Stamp",
     "UserHistory",
     "Violation",
+    "canonical_json",
     "check_attributes",
     "check_id",
     "check_item",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # since 1970-01-01 UTC, of the years 1 and 9999
 Order = tuple[int, str]
 
 
