@@ -35,7 +35,7 @@ def load(
     Replaces all features that were stored before. The items held out are written to new_items.jsonl.
     """
     with exit_codes():
-        from services.cli.training.datasets import dataset_source, domain_facts, load_dataset, print_domains
+        from services.cli.training.datasets import dataset_facts, dataset_source, load_dataset, print_facts
 
         settings = CliSettings()
         dataset, held_out = load_dataset(settings, name, dataset_source(path or [], option or []), hold_out)
@@ -47,10 +47,10 @@ def load(
         }
         if json_output:
             files = {"new_items_file": str(settings.new_items_file)}
-            output.print_json({"dataset": name, **counts, **files, **domain_facts(dataset)})
+            output.print_json({"dataset": name, **counts, **files, **dataset_facts(dataset)})
             return
         output.print_table(f"Loaded {name}", ["what", "count"], [(k.replace("_", " "), v) for k, v in counts.items()])
-        print_domains(dataset)
+        print_facts(dataset)
         output.console.print("next: `loreline knowledge build`, then `loreline train`")
 
 

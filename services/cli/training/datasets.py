@@ -96,16 +96,17 @@ def refuse_while_features_runs(settings: CliSettings) -> None:
         raise NotReady("features is running on the stores that would be replaced: run `loreline down` first")
 
 
-def domain_facts(dataset: Dataset) -> dict[str, Any]:
-    """Sizes, shared users and remarks of a dataset of several domains, for --json; nothing for any other."""
+def dataset_facts(dataset: Dataset) -> dict[str, Any]:
+    """Remarks on a dataset, and the sizes and shared users of one of several domains, for --json."""
     if not isinstance(dataset, MultiDomainDataset):
-        return {}
+        return {"remarks": dataset.remarks}
     return {"domains": sizes(dataset), "shared_users": overlap(dataset), "remarks": remarks(dataset)}
 
 
-def print_domains(dataset: Dataset) -> None:
-    """A table of the domains, and what a reader must know of them; nothing for a dataset of one domain."""
+def print_facts(dataset: Dataset) -> None:
+    """What a reader must know of a dataset, and a table of the domains of one of several."""
     if not isinstance(dataset, MultiDomainDataset):
+        print_remarks(dataset.remarks)
         return
     rows = [
         (s.domain, s.interactions, s.users, s.shared_users, s.items, s.untitled_items, f"{s.positives:.1%}")

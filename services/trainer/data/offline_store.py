@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,8 +30,21 @@ KNOWLEDGE_VIEWS = ("item_knowledge", "item_provenance", "user_knowledge", "user_
 
 
 def load_catalogue(dataset: Dataset, directory: Path) -> None:
-    """Replace all that is stored under the feature directory by the dataset, and materialise it."""
-    shutil.rmtree(directory, ignore_errors=True)
+    """Replace all that is stored under the feature directory by the dataset, and materialise it.
+
+    What was stored stays until everything is written beside it. Raises OSError.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch:
+        beside = Path(scratch) / "new"
+        _write_catalogue(dataset, beside)
+        if directory.exists():
+            directory.rename(Path(scratch) / "old")
+        beside.rename(directory)
+    apply_definitions(open_store(directory), directory)  # Feast's registry names files by their whole paths
+
+
+def _write_catalogue(dataset: Dataset, directory: Path) -> None:
     store = open_store(directory)
     started = pd.Timestamp(int(dataset.interactions["time"].min()), unit="s", tz="UTC")
     for view, rows in _catalogue_rows(dataset, started).items():

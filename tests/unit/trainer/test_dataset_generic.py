@@ -119,7 +119,7 @@ def test_labels_may_stand_in_the_place_of_ratings(folder: Path) -> None:
         ({"customer": ["u1", "u9", "u9"]}, {}, r"row 2: customer must be a user of users\.csv \(2 rows"),
         ({"at": [1_400_000_000] * 3}, {"time_unit": "ms"}, "at lies in 1970 as a whole: is its unit s and not ms"),
         ({"stars": ["1", "good", "2"]}, {}, r"log\.parquet: row 2: stars must be a number, is 'good'"),
-        ({"at": [10**12, 10, 20]}, {}, "row 1: at must lie in 1970 to 2099: is its unit s"),
+        ({"at": [10**12, 10, 20]}, {}, "row 1: at must lie between 1970 and now: is its unit s"),
         ({"at": ["soon", "2001-01-01", "2001-01-01"]}, {"time_unit": "iso8601"}, "row 1: at must be an ISO 8601 time"),
         ({"sku": [1, 7, 2]}, {}, r"log\.parquet: row 2: sku must be an item of items\.jsonl"),
         ({}, {"sorted": True}, r"row 2: at must not be before the row above \(1 rows"),
@@ -167,12 +167,12 @@ def test_a_broken_line_of_json_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("customer,age\nu1,31,7\nu2,3,8\n", "must have as many values as there are columns"),
-        ("customer,age\nu1,31\nu2,3,8\n", "line 3"),
+        ("customer,age\nu1,31,7\nu2,3,8\n", "row 1: must have 2 values, has 3"),
+        ("customer,age\nu1,31\nu2,3,8\n", "row 2: must have 2 values, has 3"),
         ("customer,age\nu1,old\nu2,3\n", r"row 1: age must be a number, is 'old'"),
-        ("customer,age\nu1,inf\nu2,3\n", r"row 1: attributes\['age'\] must be a finite number"),
+        ("customer,age\nu1,inf\nu2,3\n", "row 1: age must be a number, is 'inf'"),
         ("customer,age\n", "is empty"),
-        ("", "cannot be read as"),
+        ("", "is empty"),
     ],
 )
 def test_a_wrong_csv_is_named(folder: Path, content: str, words: str) -> None:

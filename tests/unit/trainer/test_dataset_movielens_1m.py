@@ -82,7 +82,7 @@ def test_a_part_of_the_ratings_may_be_compressed(folder: Path) -> None:
         ("ratings.dat", "1::7::5", r"ratings\.dat: row 5: must have 4 values separated by '::'"),
         ("ratings.dat", "1::7::six::978300000", r"ratings\.dat: row 5: rating must be a number, is 'six'"),
         ("ratings.dat", "1::7::6::978300000", r"ratings\.dat: row 5: rating must be 1, 2, 3, 4 or 5"),
-        ("ratings.dat", "1::7::5::978300000000", r"ratings\.dat: row 5: time must lie in 1970 to 2099"),
+        ("ratings.dat", "1::7::5::978300000000", r"ratings\.dat: row 5: time must lie between 1970 and now"),
         ("ratings.dat", "1::9::5::978300000", r"ratings\.dat: row 5: item_id must be an item of the catalogue"),
         ("ratings.dat", "3::7::5::978300000", r"ratings\.dat: row 5: user_id must be one of the users"),
         ("users.dat", "3::X::1::1::00003", r"users\.dat: row 3: gender must be one of F, M"),

@@ -1,7 +1,8 @@
 """Amazon review data of UCSD: the releases of 2014, 2018 and 2023, from the user's files.
 
 `--path` names the reviews and, if there is one, the metadata; a file may be compressed (.gz, or .zip with one member).
-A review that is there twice (same user, item and second) counts once, and an item without a review is left out.
+In a folder, files that are hidden, empty, or neither JSON nor CSV are passed over. A review that is there twice (same
+user, item and second) counts once, and an item without a review is left out.
 What a file holds is told by its content:
 
     reviews     JSON lines of 2014 and 2018 (reviewerID, asin, overall, unixReviewTime [s]) or of 2023 (user_id,
@@ -17,31 +18,34 @@ and again until all that are left have them. Cite Ni et al. 2019 and McAuley et 
 from __future__ import annotations
 
 import ast
-import gzip
-import io
-import json
 import re
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 import pandas as pd
 
 from loreline.domain import AttributeValue, Item
-from loreline.domain.items import MAX_LIST_VALUES
 from services.trainer.data.datasets.dataset import (
     Dataset,
     DatasetSource,
     InvalidDataset,
     check_interactions,
     check_items,
+    refuse_rows,
     scenario_named,
     users_of,
 )
-from services.trainer.data.datasets.tables import clean_title, ids_of, numbers_of, read_separated, seconds_of
+from services.trainer.data.datasets.tables import (
+    TextForm,
+    ids_of,
+    json_object,
+    numbers_of,
+    read_separated,
+    seconds_of,
+)
+from services.trainer.data.datasets.texts import clean_title, fitted, lines_of, plain
 
 RELEASES: dict[str, tuple[str, str, str, str]] = {  # a column that only these reviews have: user, item, rating, time
     "reviewerID": ("reviewerID", "asin", "overall", "unixReviewTime"),
@@ -54,6 +58,8 @@ ITEM_ID = re.compile(r"(?:B[0-9A-Z]|\d\d)[0-9A-Z]{8}")  # an ASIN, or the ISBN-1
 ID_FIELD = re.compile(r"""['"](?:parent_)?asin['"]\s*:\s*['"]([^'"]+)""")
 PAGE_OF = re.compile(r"(?:Visit Amazon's (?P<name>.+) Page|by\s+(?P<maker>.+))")
 DESCRIPTION_CHARACTERS = 1000
+EXPECTED = "JSON, or user, item, rating and time separated by commas, one an ASIN or ISBN"
+SUFFIXES = {".json", ".jsonl", ".csv", ".gz", ".zip"}
 OPTIONS = ("scenario", "user_core", "item_core")
 
 
@@ -61,16 +67,42 @@ def load(source: DatasetSource) -> Dataset:
     """The dataset. Raises InvalidDataset naming file, row and what was expected."""
     source.check_options(OPTIONS)
     scenario = scenario_named(source.options.get("scenario", "retail")).name
-    paths = {path: next(_lines(path), "") for path in source.files()}
-    metadata = [path for path, first in paths.items() if _is_metadata(path, first)]
-    path = _only([path for path in paths if path not in metadata])
-    log = _reviews(path, paths[path]).drop_duplicates(["user_id", "item_id", "time"], ignore_index=True)
+    reviews, metadata, passed_over = _sorted_out(source)
+    log = _reviews(reviews).drop_duplicates(["user_id", "item_id", "time"], ignore_index=True)
     kept = _core(log, source.number("user_core"), source.number("item_core"))
     item_ids = dict.fromkeys(kept["item_id"])
-    known = {item_id: record for path in metadata for item_id, record in _metadata(path, item_ids)}
-    items = {item_id: item_of(item_id, scenario, known.get(item_id, {})) for item_id in item_ids}
+    known = _known(metadata, item_ids)
+    items, remarks = fitted_items({one: item_of(one, scenario, known.get(one, {})) for one in item_ids})
     check_items(items)
-    return Dataset("amazon", scenario, items, users_of(kept), check_interactions(kept, items, path=path))
+    checked = check_interactions(kept, items, path=reviews)
+    return Dataset("amazon", scenario, items, users_of(kept), checked, (*passed_over, *remarks))
+
+
+def fitted_items(items: Mapping[str, Item]) -> tuple[dict[str, Item], tuple[str, ...]]:
+    """The items with attributes cut to the contracts' limits, and remarks on what was cut."""
+    attributes, remarks = fitted({name: item.attributes for name, item in items.items()}, "items")
+    return {name: replace(item, attributes=attributes[name]) for name, item in items.items()}, remarks
+
+
+def _sorted_out(source: DatasetSource) -> tuple[Path, list[Path], list[str]]:
+    """The file of reviews, those of metadata, and a remark on each file of a folder that is neither."""
+    reviews, metadata, passed_over = list[Path](), list[Path](), list[str]()
+    for path in source.files():
+        first = _first_line(path) if path in source.paths or path.suffix in SUFFIXES else ""
+        if first.startswith("{"):
+            record = _record(path, 1, first)
+            (reviews if any(column in record for column in RELEASES) else metadata).append(path)
+        elif _is_rating_table(first):
+            reviews.append(path)
+        elif first or path in source.paths:
+            raise InvalidDataset(f"{path}: row 1: must be {EXPECTED}")
+        else:
+            passed_over.append(f"{path.name} was passed over: it is empty, or neither JSON nor CSV")
+    return _only(reviews), metadata, passed_over
+
+
+def _first_line(path: Path) -> str:
+    return next((line for _, line in lines_of(path)), "")
 
 
 def _only(paths: list[Path]) -> Path:
@@ -81,44 +113,39 @@ def _only(paths: list[Path]) -> Path:
     return paths[0]
 
 
-def _is_metadata(path: Path, first: str) -> bool:
-    if not first.startswith("{"):
-        return False
-    record = _record(path, 1, first)
-    return not any(column in record for column in RELEASES)
-
-
-def _reviews(path: Path, first: str) -> pd.DataFrame:
+def _reviews(path: Path) -> pd.DataFrame:
+    first = _first_line(path)
     if not first.startswith("{"):
         return _rating_table(path, first)
     release = next(column for column in RELEASES if column in _record(path, 1, first))
     columns = RELEASES[release]
-    records = (_record(path, row, line) for row, line in enumerate(_lines(path), start=1))
-    table = pd.DataFrame([[record.get(column) for column in columns] for record in records], columns=list(columns))
+    records = (_record(path, row, line) for row, (_, line) in enumerate(lines_of(path), start=1))
+    rows = [[record.get(column) for column in columns] for record in records]
+    table = pd.DataFrame(rows, columns=list(columns), dtype=object)
     return _typed(table, path, columns, "ms" if release == "user_id" else "s")
+
+
+def _is_rating_table(first: str) -> bool:
+    fields = first.split(",")
+    return "rating" in fields or (
+        len(fields) == 4 and sum(ITEM_ID.fullmatch(value) is not None for value in fields[:2]) == 1
+    )
 
 
 def _rating_table(path: Path, first: str) -> pd.DataFrame:
     fields = first.split(",")
     if "rating" in fields:
-        return _typed(_separated(path, None), path, RELEASES["user_id"], "ms")
-    items = [ITEM_ID.fullmatch(value) is not None for value in fields[:2]]
-    if len(fields) != 4 or sum(items) != 1:
-        raise InvalidDataset(
-            f"{path}: row 1: must be JSON, or user, item, rating and time separated by commas, one an ASIN or ISBN"
-        )
-    names = ["item_id", "user_id"] if items[0] else ["user_id", "item_id"]
-    return _typed(_separated(path, [*names, "rating", "time"]), path, ("user_id", "item_id", "rating", "time"), "s")
-
-
-def _separated(path: Path, names: list[str] | None) -> pd.DataFrame:
-    with _opened(path) as file:
-        return read_separated(file, path, names=names)
+        return _typed(read_separated(path, TextForm(), texts=()), path, RELEASES["user_id"], "ms")
+    names = ["item_id", "user_id"] if ITEM_ID.fullmatch(fields[0]) else ["user_id", "item_id"]
+    table = read_separated(path, TextForm(), [*names, "rating", "time"], texts=())
+    return _typed(table, path, ("user_id", "item_id", "rating", "time"), "s")
 
 
 def _typed(table: pd.DataFrame, path: Path, columns: tuple[str, str, str, str], unit: Any) -> pd.DataFrame:
     user, item, rating, time = columns
-    parts = (ids_of(table, path, user), ids_of(table, path, item), numbers_of(table, path, rating))
+    stars = numbers_of(table, path, rating)
+    refuse_rows(~stars.between(1, 5), f"{rating} must be from 1 to 5", path)
+    parts = (ids_of(table, path, user), ids_of(table, path, item), stars)
     return pd.DataFrame(dict(zip(LOG, (*parts, seconds_of(table, path, time, unit)), strict=True)))
 
 
@@ -134,9 +161,19 @@ def _core(log: pd.DataFrame, user_core: int, item_core: int) -> pd.DataFrame:
     return log.reset_index(drop=True)
 
 
+def _known(metadata: list[Path], item_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What is known of wanted items; of several records the later ones add to the first, and replace what they have."""
+    known: dict[str, dict[str, Any]] = {}
+    for path in metadata:
+        for item_id, record in _metadata(path, item_ids):
+            told = {name: value for name, value in record.items() if value not in (None, "", [], {})}
+            known[item_id] = known.get(item_id, {}) | told
+    return known
+
+
 def _metadata(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The records of wanted items; other lines, most of a whole category, are not even parsed."""
-    for row, line in enumerate(_lines(path), start=1):
+    for row, (_, line) in enumerate(lines_of(path), start=1):
         found = ID_FIELD.findall(line)
         if found and not any(item_id in wanted for item_id in found):
             continue
@@ -152,9 +189,9 @@ def item_of(item_id: str, scenario: str, record: Mapping[str, Any]) -> Item:
     path, maker = _category(record.get("category") or record.get("categories")), _maker(record)
     known: dict[str, AttributeValue] = {
         MAKER.get(scenario, "brand"): maker,
-        CATEGORIES.get(scenario, "categories"): (path[1:] or path)[:MAX_LIST_VALUES] or None,  # all share the first
+        CATEGORIES.get(scenario, "categories"): (path[1:] or path) or None,  # all share the first
         "price": _price(record.get("price")),
-        "description": _plain(record.get("description"))[:DESCRIPTION_CHARACTERS],
+        "description": _plain(record.get("description"))[:DESCRIPTION_CHARACTERS].rstrip(),
     }
     attributes = {name: value for name, value in known.items() if value}
     return Item(item_id, scenario, _title(record) or _substitute(item_id, scenario, attributes), attributes)
@@ -200,44 +237,24 @@ def _price(value: Any) -> float | None:
 
 
 def _plain(value: Any) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-    return clean_title(re.sub(r"<[^>]*>", " ", text), longest=16_000)
+    return plain(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
 
 
 def _record(path: Path, row: int, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        try:
-            record = ast.literal_eval(line)  # 2014's metadata
-        except (ValueError, SyntaxError) as error:
-            raise InvalidDataset(f"{path}: row {row}: must be a JSON object") from error
+    record = json_object(line) or _literal(line)  # 2014's metadata
     if not isinstance(record, dict):
         raise InvalidDataset(f"{path}: row {row}: must be a JSON object")
     return record
 
 
-def _lines(path: Path) -> Iterator[str]:
-    with _opened(path) as file:
-        yield from (line for raw in file if (line := raw.strip()))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    """The text of a file that may be compressed. Raises InvalidDataset, also while it is read."""
+def _literal(line: str) -> object:
+    """The value that a line says in Python's notation, where `nan` is None; None too when it says none."""
     try:
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive, archive.open(_member(archive)) as member:
-                yield io.TextIOWrapper(member, encoding="utf-8")
-        else:
-            with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-                yield cast(TextIO, file)
-    except (OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidDataset(f"{path}: cannot be read: {error}") from error
+        return ast.literal_eval(_NoNumbers().visit(ast.parse(line, mode="eval")))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
 
 
-def _member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    if len(members) != 1:
-        raise InvalidDataset(f"{archive.filename}: must hold one file, holds {len(members)}")
-    return members[0]
+class _NoNumbers(ast.NodeTransformer):
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(None) if node.id.lower() in {"nan", "null", "inf"} else node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +16,7 @@ from loreline.domain import AttributeValue, Item, check_attributes, check_id, ch
 from services.scenarios import Scenario, UnknownScenario, load_scenario
 
 COLUMNS = {"user_id": "str", "item_id": "str", "rating": "float32", "time": "int64"}
-END_SECONDS = 4_102_444_800  # 2100-01-01 UTC
-
+CLOCKS_DIFFER_SECONDS = 86_400
 
 NARROWING = ("users", "items")  # options of a dataset whose log may be cut to so many of them
 
@@ -41,7 +41,7 @@ class DatasetSource:
     def number(self, name: str) -> int:
         """An option that counts something; 0 when it was not given. Raises InvalidDataset."""
         value = self.options.get(name, "0")
-        if not value.isdecimal():
+        if not (value.isascii() and value.isdecimal()):
             raise InvalidDataset(f"--option: {name} must be a whole number, is {value!r}")
         return int(value)
 
@@ -73,8 +73,8 @@ class DatasetSource:
         for path in self.paths:
             if not path.exists():
                 raise InvalidDataset(f"--path: there is no {path}")
-        nested = [sorted(path.iterdir()) if path.is_dir() else [path] for path in self.paths]
-        return [file for files in nested for file in files if file.is_file()]
+        nested = [_files_in(path) if path.is_dir() else [path] for path in self.paths]
+        return [file for files in nested for file in files]
 
     def nothing(self) -> None:
         """For a dataset that is fetched. Raises InvalidDataset when files were given."""
@@ -88,7 +88,7 @@ class Dataset:
 
     `interactions` has the columns of COLUMNS: ids as text, the rating in the scenario's unit (NaN: none given), the
     time in seconds since 1970-01-01 UTC; and `label` (0 or 1) where ratings do not tell it. It is sorted by time; equal
-    times keep the order of the file.
+    times keep the order of the file. `remarks` say what a person should know of how the files were read.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Dataset:
     items: Mapping[str, Item]
     users: Mapping[str, Mapping[str, AttributeValue]]
     interactions: pd.DataFrame
+    remarks: tuple[str, ...] = ()
 
     def content_hash(self) -> str:
         """SHA-256 over the interactions and the items."""
@@ -127,6 +128,11 @@ class Dataset:
             log = log[log["item_id"].isin(common)]
             kept_items = {item_id: item for item_id, item in self.items.items() if item_id in common}
         return replace(self, users=kept_users, items=kept_items, interactions=log.reset_index(drop=True))
+
+
+def latest_second() -> int:
+    """The last second that what has happened can carry: a day from now, as clocks differ."""
+    return int(time.time()) + CLOCKS_DIFFER_SECONDS
 
 
 def newest_items(dataset: Dataset, count: int) -> list[Item]:
@@ -163,7 +169,7 @@ def check_interactions(
     types = COLUMNS | ({"label": "float32"} if labelled else {})
     typed = interactions[list(types)].astype(types)
     refuse_rows(typed["rating"].abs() == np.inf, "rating must be a finite number", path)
-    refuse_rows(~typed["time"].between(0, END_SECONDS - 1), "time must lie in 1970 to 2099: is it in seconds?", path)
+    refuse_rows(~typed["time"].between(0, latest_second()), "time must lie between 1970 and now, in seconds", path)
     refuse_rows(~typed["item_id"].isin(items.keys()), "item_id must be an item of the catalogue", path)
     if users is not None:
         refuse_rows(~typed["user_id"].isin(users.keys()), "user_id must be one of the users", path)
@@ -213,6 +219,10 @@ def refuse_rows(wrong: pd.Series, rule: str, path: Path | None = None) -> None:
         where = f"{path}: " if path else ""
         row = int(wrong.to_numpy().argmax()) + 1
         raise InvalidDataset(f"{where}row {row}: {rule} ({int(wrong.sum())} rows break this)")
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def _refuse_violations(violations: Sequence[tuple[str, str]], place: str) -> None:

@@ -65,7 +65,8 @@ def merged(
         users |= parts[domain].users
     logs = [_of_domain(parts[domain].interactions, domain) for domain in chosen]
     log = pd.concat(logs, ignore_index=True).sort_values("time", kind="stable", ignore_index=True)
-    return MultiDomainDataset(name, scenario, items, users, log, note)
+    told = tuple(f"{domain}: {remark}" for domain in chosen for remark in parts[domain].remarks)
+    return MultiDomainDataset(name, scenario, items, users, log, told, note)
 
 
 def sizes(dataset: MultiDomainDataset) -> list[DomainSize]:
@@ -85,8 +86,8 @@ def overlap(dataset: MultiDomainDataset) -> dict[str, dict[str, int]]:
 
 
 def remarks(dataset: MultiDomainDataset) -> list[str]:
-    """What a reader of any figure has to know: the dataset's note, and domains whose items lack titles."""
-    found = [dataset.note] if dataset.note else []
+    """What a reader of any figure has to know: the dataset's note and remarks, and domains whose items lack titles."""
+    found = [*([dataset.note] if dataset.note else []), *dataset.remarks]
     for size in sizes(dataset):
         if size.untitled_items:
             found.append(

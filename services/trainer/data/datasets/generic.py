@@ -4,6 +4,7 @@ name: my-shop
 scenario: retail                       # a scenario by name: what a positive rating is, fields, prompts
 items:
   file: items.parquet                  # relative to the mapping's own folder
+  encoding: utf-8                      # of a CSV, TSV or JSON lines, as Python names it
   id: sku
   title: name
   attributes:                          # by the scenario's attribute names
@@ -17,6 +18,9 @@ users:                                 # may be left out
     age: {column: age, type: number}
 interactions:
   file: log.csv.gz
+  separator: ";"                       # of a CSV; otherwise a comma, in a .tsv a tab
+  quoting: none                        # double: values may stand in double quotes, as in a .csv unless said; none: a
+                                       # quote is a letter, as in a .tsv unless said
   user: customer
   item: sku
   rating: stars                        # or `label`: a column of 0 and 1; or both
@@ -29,12 +33,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
 from loreline.domain import AttributeValue, Item
 from services.scenarios import Scenario
@@ -50,9 +54,11 @@ from services.trainer.data.datasets.dataset import (
     users_of,
 )
 from services.trainer.data.datasets.tables import (
+    Quoting,
+    TextForm,
     TimeUnit,
     attribute_values,
-    clean_title,
+    check_encoding,
     column_of,
     ids_of,
     numbers_of,
@@ -60,6 +66,7 @@ from services.trainer.data.datasets.tables import (
     seconds_of,
     texts_of,
 )
+from services.trainer.data.datasets.texts import clean_title, fitted
 
 
 class Strict(BaseModel):
@@ -76,12 +83,29 @@ class AttributeMapping(Strict):
     separator: str = "|"
 
 
-class UserMapping(Strict):
-    """The file of users."""
+class FileMapping(Strict):
+    """A file, and how it is written."""
 
     file: Path
+    encoding: Annotated[str, AfterValidator(check_encoding)] | None = None
+    separator: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = None
+    quoting: Quoting | None = None
+
+    def read(self, folder: Path, texts: Collection[str]) -> pd.DataFrame:
+        """The table, of whose columns only `texts` may hold line breaks. Raises InvalidDataset."""
+        return read_table(folder / self.file, TextForm(self.encoding, self.separator, self.quoting), texts)
+
+
+class UserMapping(FileMapping):
+    """The file of users."""
+
     id: str
     attributes: dict[str, AttributeMapping] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        """Columns that hold what people wrote."""
+        return [attribute.column for attribute in self.attributes.values() if attribute.type != "number"]
 
 
 class ItemMapping(UserMapping):
@@ -89,11 +113,15 @@ class ItemMapping(UserMapping):
 
     title: str
 
+    @property
+    def texts(self) -> list[str]:
+        """Columns that hold what people wrote."""
+        return [self.title, *super().texts]
 
-class InteractionMapping(Strict):
+
+class InteractionMapping(FileMapping):
     """The file of interactions."""
 
-    file: Path
     user: str
     item: str
     rating: str | None = None
@@ -125,12 +153,13 @@ def load(source: DatasetSource) -> Dataset:
     path = source.file()
     mapping = read_mapping(path)
     folder, scenario = path.parent, scenario_named(mapping.scenario)
-    items = _items(folder / mapping.items.file, mapping.items, mapping.scenario)
-    known = _users(folder / mapping.users.file, mapping.users) if mapping.users else None
-    log = _interactions(folder / mapping.interactions.file, mapping.interactions, scenario)
+    items, remarks = _items(folder, mapping.items, mapping.scenario)
+    known, more = _users(folder, mapping.users) if mapping.users else (None, ())
+    log = _interactions(folder, mapping.interactions, scenario)
     _refuse_unknown(folder, mapping, log, items, known)
     users = users_of(log) if known is None else known
-    return Dataset(mapping.name, mapping.scenario, items, users, check_interactions(log, items, users))
+    checked = check_interactions(log, items, users)
+    return Dataset(mapping.name, mapping.scenario, items, users, checked, (*remarks, *more))
 
 
 def read_mapping(path: Path) -> Mapping:
@@ -146,22 +175,23 @@ def read_mapping(path: Path) -> Mapping:
         raise InvalidDataset(f"{path}: {faults}") from error
 
 
-def _items(path: Path, mapping: ItemMapping, scenario: str) -> dict[str, Item]:
-    table = read_table(path)
-    ids, attributes = ids_of(table, path, mapping.id, unique=True), _attributes(table, path, mapping)
+def _items(folder: Path, mapping: ItemMapping, scenario: str) -> tuple[dict[str, Item], tuple[str, ...]]:
+    path, table = folder / mapping.file, mapping.read(folder, mapping.texts)
+    ids = ids_of(table, path, mapping.id, unique=True)
+    attributes, remarks = fitted(dict(zip(ids, _attributes(table, path, mapping), strict=True)), "items")
     titles = texts_of(table, path, mapping.title).map(clean_title)
     refuse_rows(titles == "", f"{mapping.title} must be a text", path)
-    items = {i: Item(i, scenario, title, known) for i, title, known in zip(ids, titles, attributes, strict=True)}
+    items = {i: Item(i, scenario, title, attributes[i]) for i, title in zip(ids, titles, strict=True)}
     check_items(items, path)
-    return items
+    return items, remarks
 
 
-def _users(path: Path, mapping: UserMapping) -> dict[str, dict[str, AttributeValue]]:
-    table = read_table(path)
+def _users(folder: Path, mapping: UserMapping) -> tuple[dict[str, dict[str, AttributeValue]], tuple[str, ...]]:
+    path, table = folder / mapping.file, mapping.read(folder, mapping.texts)
     ids = ids_of(table, path, mapping.id, unique=True)
-    users = dict(zip(ids, _attributes(table, path, mapping), strict=True))
+    users, remarks = fitted(dict(zip(ids, _attributes(table, path, mapping), strict=True)), "users")
     check_users(users, path)
-    return users
+    return users, remarks
 
 
 def _attributes(table: pd.DataFrame, path: Path, mapping: UserMapping) -> list[dict[str, AttributeValue]]:
@@ -174,8 +204,8 @@ def _attributes(table: pd.DataFrame, path: Path, mapping: UserMapping) -> list[d
     return [{n: v for n, v in zip(columns, row, strict=True) if v is not None} for row in rows]
 
 
-def _interactions(path: Path, mapping: InteractionMapping, scenario: Scenario) -> pd.DataFrame:
-    table = read_table(path)
+def _interactions(folder: Path, mapping: InteractionMapping, scenario: Scenario) -> pd.DataFrame:
+    path, table = folder / mapping.file, mapping.read(folder, texts=())
     log = pd.DataFrame(
         {
             "user_id": ids_of(table, path, mapping.user),

@@ -2,14 +2,13 @@
 
 The folder holds GroupLens' files, which their terms do not allow to pass on: `ratings.dat` (or one other file
 `ratings*.dat`, also .gz, with a part of its lines), `movies.dat`, `users.dat`. A file `movies_extrainfos.dat` beside
-them (UTF-8), with id, title, year, certificate, release date, genres, director, writers, cast and plot, adds facts.
+them, with id, title, year, certificate, release date, genres, director, writers, cast and plot, adds facts. A file is
+read as UTF-8 where all of it is that, else as the Latin-1 in which GroupLens publishes them.
 """
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +25,7 @@ from services.trainer.data.datasets.dataset import (
 )
 from services.trainer.data.datasets.movielens_100k import SCENARIO, readable_title
 from services.trainer.data.datasets.tables import ids_of, numbers_of, seconds_of
+from services.trainer.data.datasets.texts import UTF_8, fitted, is_utf_8, lines_of, one_line
 
 AGES = {1: "under 18", 18: "18 to 24", 25: "25 to 34", 35: "35 to 44", 45: "45 to 49", 50: "50 to 55", 56: "56 or more"}
 OCCUPATIONS = (
@@ -43,19 +43,22 @@ def load(source: DatasetSource) -> Dataset:
     """The dataset of the source's one folder. Raises InvalidDataset naming file, row and what was expected."""
     source.check_options(NARROWING)
     folder = source.folder()
-    items, users, path = _films(folder), _viewers(folder / "users.dat"), _ratings_file(folder)
+    (items, remarks), users, path = _films(folder), _viewers(folder / "users.dat"), _ratings_file(folder)
     log = check_interactions(_ratings(path), items, users, path)
-    return source.narrowed(Dataset("movielens-1m", SCENARIO, items, users, log))
+    return source.narrowed(Dataset("movielens-1m", SCENARIO, items, users, log, remarks))
 
 
-def _films(folder: Path) -> dict[str, Item]:
+def _films(folder: Path) -> tuple[dict[str, Item], tuple[str, ...]]:
     path, facts = folder / "movies.dat", _facts(folder / "movies_extrainfos.dat")
     films = _read(path, ["item_id", "title", "genres"])
     ids = ids_of(films, path, "item_id", unique=True)
-    rows = zip(ids, films["title"], films["genres"], strict=True)
-    items = {item_id: _film(item_id, title, genres, facts) for item_id, title, genres in rows}
+    titles = dict(zip(ids, map(readable_title, films["title"].map(one_line)), strict=True))
+    genres = dict(zip(ids, films["genres"].map(_parts), strict=True))
+    known = {i: {"genres": genres[i], "year": year, **facts.get(i, {})} for i, (_, year) in titles.items()}
+    attributes, remarks = fitted(known, "items")
+    items = {i: Item(i, SCENARIO, title, attributes[i]) for i, (title, _) in titles.items()}
     check_items(items, path)
-    return items
+    return items, remarks
 
 
 def _viewers(path: Path) -> dict[str, dict[str, AttributeValue]]:
@@ -75,15 +78,10 @@ def _ratings(path: Path) -> pd.DataFrame:
     return ratings.assign(rating=numbers, time=seconds_of(ratings, path, "time", "s"))
 
 
-def _read(path: Path, columns: list[str], encoding: str = "latin-1") -> pd.DataFrame:
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     """The `::`-separated columns of a file, as text."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding=encoding) as file:
-            lines = pd.Series(file.read().rstrip("\n").split("\n"), dtype=str)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise InvalidDataset(f"{path}: cannot be read: {error}") from error
-    if not lines.iloc[0]:
+    lines = pd.Series([line for _, line in lines_of(path, UTF_8 if is_utf_8(path) else "latin-1")], dtype=str)
+    if lines.empty:
         raise InvalidDataset(f"{path}: is empty")
     parts = lines.str.split("::", expand=True)
     wrong = lines.str.count("::") != len(columns) - 1
@@ -103,7 +101,7 @@ def _ratings_file(folder: Path) -> Path:
 def _facts(path: Path) -> dict[str, dict[str, AttributeValue]]:
     if not path.exists():
         return {}
-    table = _read(path, ["item_id", "title", "year", *FACTS, "link"], encoding="utf-8")
+    table = _read(path, ["item_id", "title", "year", *FACTS, "link"])
     rows = table[["item_id", "certificate", "release_date", "plot", "director", "writers", "cast"]].to_numpy().tolist()
     return {item_id: _known(texts, people) for item_id, *texts, people in ((*r[:4], r[4:]) for r in rows)}
 
@@ -121,9 +119,8 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(name for part in without_notes.split(",") if (name := part.strip()) not in UNKNOWN))
 
 
-def _film(item_id: str, raw_title: str, genres: str, facts: dict[str, dict[str, AttributeValue]]) -> Item:
-    title, year = readable_title(raw_title)
-    return Item(item_id, SCENARIO, title, {"genres": genres.split("|"), "year": year, **facts.get(item_id, {})})
+def _parts(genres: str) -> list[str] | None:
+    return [genre.strip() for genre in genres.split("|") if genre.strip()] or None
 
 
 def _viewer(gender: str, age: str, occupation: str) -> dict[str, AttributeValue]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,6 +39,7 @@ from services.trainer.data.datasets.tables import ids_of, numbers_of, read_table
 OPTIONS = ("scenario", "user_core", "item_core", "largest")
 NAME = "multi-domain"
 PSEUDO = "pseudo-domains: the first genre of each MovieLens-1M film, so all domains share their users"
+FACTS = ("title", "brand", "price", "category", "description")
 TABLES = ("interactions", "items")
 KIND = re.compile(r"^(?:meta|reviews|ratings)_", re.IGNORECASE)
 ENDS = re.compile(r"(?:\.(?:jsonl?|csv|gz|zip))+$|[-_](?:\d+core|\d{4}|\d{1,2})$", re.IGNORECASE)
@@ -63,9 +65,9 @@ def _folder(source: DatasetSource, folder: Path) -> MultiDomainDataset:
     for name, path in paths.items():
         if path is None:
             raise InvalidDataset(f"{folder}: must hold {name}.csv or {name}.csv.gz")
-    log, catalogue = (read_table(path) for path in paths.values() if path)
     log_path, items_path = (path for path in paths.values() if path)
-    items = _items(catalogue, items_path, scenario)
+    log, catalogue = read_table(log_path, texts=()), read_table(items_path, texts=FACTS)
+    items, remarks = _items(catalogue, items_path, scenario)
     reviews = _reviews(log, log_path)
     domains = texts_of(log, log_path, "domain").map(domain_name)
     refuse_rows(domains == "", "domain must have a value", log_path)
@@ -75,19 +77,20 @@ def _folder(source: DatasetSource, folder: Path) -> MultiDomainDataset:
         str(domain): _part(str(domain), scenario, reviews.loc[rows], items)
         for domain, rows in reviews.groupby(domains.to_numpy()).groups.items()
     }
-    return merged(NAME, scenario, parts, largest=source.number("largest"))
+    return replace(merged(NAME, scenario, parts, largest=source.number("largest")), remarks=remarks)
 
 
-def _items(table: pd.DataFrame, path: Path, scenario: str) -> dict[tuple[str, str], Item]:
+def _items(table: pd.DataFrame, path: Path, scenario: str) -> tuple[dict[tuple[str, str], Item], tuple[str, ...]]:
     domains, ids = texts_of(table, path, "domain").map(domain_name), ids_of(table, path, "item_id")
     keys = pd.Series(list(zip(domains, ids, strict=True)), dtype=object)
     refuse_rows(keys.duplicated(), "item_id must be there once in its domain", path)
-    facts = {name: texts_of(table, path, name) for name in ("title", "brand", "price", "category", "description")}
+    facts = {name: texts_of(table, path, name) for name in FACTS}
     numbers_of(table, path, "price")
     rows = zip(keys, zip(*facts.values(), strict=True), strict=True)
     items = {key: _item(key, scenario, dict(zip(facts, values, strict=True))) for key, values in rows}
-    check_items({f"{domain} {item_id}": item for (domain, item_id), item in items.items()}, path)
-    return items
+    named, remarks = amazon.fitted_items({f"{domain} {item_id}": item for (domain, item_id), item in items.items()})
+    check_items(named, path)
+    return dict(zip(items, named.values(), strict=True)), remarks
 
 
 def _item(key: tuple[str, str], scenario: str, facts: Mapping[str, str]) -> Item:
@@ -122,8 +125,11 @@ def _amazon(source: DatasetSource) -> MultiDomainDataset:
 
 
 def _by_category(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """The files of each category; those that can hold neither reviews nor metadata are passed over."""
     found: dict[str, list[Path]] = {}
     for path in paths:
+        if path.suffix not in amazon.SUFFIXES or not path.stat().st_size:
+            continue
         domain = domain_name(_category(path.name))
         if not domain:
             raise InvalidDataset(f"{path}: must be named after its category, in letters a to z or digits")

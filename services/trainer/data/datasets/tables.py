@@ -5,95 +5,153 @@ Rows are counted from 1, without a CSV's header.
 
 from __future__ import annotations
 
-import gzip
-import html
+import codecs
+import csv
 import json
-import zlib
-from collections.abc import Callable
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from loreline.domain import AttributeValue
-from services.trainer.data.datasets.dataset import END_SECONDS, InvalidDataset, refuse_rows
+from services.trainer.data.datasets.dataset import InvalidDataset, latest_second, refuse_rows
+from services.trainer.data.datasets.texts import UTF_8, lines_of, one_line, opened
 
 TimeUnit = Literal["s", "ms", "us", "iso8601"]
+Quoting = Literal["double", "none"]
 FORMATS = ".parquet, .csv, .csv.gz, .tsv, .tsv.gz, .jsonl, .jsonl.gz, .json, .json.gz (an object a line)"
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PER_SECOND: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000}
 END_1970 = 31_536_000
+ZONE = re.compile(r"\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)$")
+HOURS = re.compile(r"[+-]\d\d$")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A file's table; of a CSV all columns are text. Raises InvalidDataset."""
-    kind = "".join(path.suffixes[-2:]).removesuffix(".gz")
-    reader = next((read for ends, read in READERS.items() if kind.endswith(ends)), None)
-    if reader is None:
-        raise InvalidDataset(f"{path}: must be one of {FORMATS}")
+@dataclass(frozen=True)
+class TextForm:
+    """How a CSV is written, or in which encoding JSON lines are; what is None follows from the file's name.
+
+    With `quoting` double a value may stand in double quotes and then hold separators and line breaks, as in a CSV;
+    with none a quote is a letter like any other, as in a TSV.
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+    quoting: Quoting | None = None
+
+
+def check_encoding(name: str) -> str:
+    """The encoding's name. Raises ValueError when Python knows none of it."""
     try:
-        table = reader(path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidDataset(f"{path}: cannot be read: {error}") from error
-    except (ValueError, AttributeError) as error:  # broken JSON, Parquet or CSV
-        raise InvalidDataset(f"{path}: cannot be read as {kind}: {error}") from error
+        codecs.lookup(name)
+    except LookupError as error:
+        raise ValueError(f"must be an encoding such as utf-8, latin-1 or cp1252, is {name!r}") from error
+    return name
+
+
+def read_table(path: Path, form: TextForm | None = None, texts: Collection[str] | None = None) -> pd.DataFrame:
+    """A file's table; of a CSV all columns are text, and only those named in `texts` may hold line breaks, if given.
+
+    Raises InvalidDataset.
+    """
+    kind, form = path.suffixes[-1:] if path.suffix != ".gz" else path.suffixes[-2:-1], form or TextForm()
+    match kind:
+        case [".parquet"]:
+            table = _read_parquet(path)
+        case [".csv" | ".tsv" as ending]:
+            table = read_separated(path, _filled(form, ending), texts=texts)
+        case [".jsonl" | ".json"]:
+            table = _read_json_lines(path, form.encoding or UTF_8)
+        case _:
+            raise InvalidDataset(f"{path}: must be one of {FORMATS}")
     if table.empty:
         raise InvalidDataset(f"{path}: is empty")
     return table
 
 
 def read_separated(
-    file: Path | TextIO, path: Path, separator: str = ",", names: list[str] | None = None
+    path: Path, form: TextForm, names: list[str] | None = None, texts: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """A CSV as text, None where it is empty; `names` are those of one without a header. Raises InvalidDataset."""
-    header = None if names else 0
+    """A CSV as text, None where it is empty; `names` are those of one without a header, `texts` as in read_table.
+
+    Raises InvalidDataset.
+    """
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if form.quoting == "none" else csv.QUOTE_MINIMAL
+    with opened(path, form.encoding or UTF_8) as file:
+        reader = csv.reader(file, delimiter=form.separator or ",", quoting=quoting, strict=True)
+        try:
+            columns = names or _header(path, next(reader, []))
+            rows = list(_rows(path, reader, columns, columns if texts is None else texts))
+        except csv.Error as error:
+            place = f"{path}: line {reader.line_num}"
+            raise InvalidDataset(f"{place}: cannot be read as CSV: {error}{_advice(form)}") from error
+    return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+def _filled(form: TextForm, ending: str) -> TextForm:
+    quoting: Quoting = "double" if ending == ".csv" else "none"
+    return TextForm(form.encoding, form.separator or SEPARATORS[ending], form.quoting or quoting)
+
+
+def _header(path: Path, names: list[str]) -> list[str]:
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise InvalidDataset(f"{path}: there are two columns {twice[0]!r}")
+    return names
+
+
+def _rows(
+    path: Path, rows: Iterable[list[str]], columns: list[str], texts: Collection[str]
+) -> Iterator[list[str | None]]:
+    single = [place for place, name in enumerate(columns) if name not in texts]
+    number = 0
+    for row in rows:
+        if not row:
+            continue  # a blank line
+        number += 1
+        if len(row) != len(columns):
+            raise InvalidDataset(f"{path}: row {number}: must have {len(columns)} values, has {len(row)}")
+        for place in single:
+            if "\n" in row[place] or "\r" in row[place]:
+                raise InvalidDataset(
+                    f"{path}: row {number}: {columns[place]} holds a line break: a quote that nothing ends? "
+                    "`quoting: none` takes quotes as letters"
+                )
+        yield [value or None for value in row]
+
+
+def _advice(form: TextForm) -> str:
+    return "" if form.quoting == "none" else "; `quoting: none` takes quotes as letters"
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(file, sep=separator, dtype=str, header=header, names=names, keep_default_na=False)
-    except ValueError as error:
-        raise InvalidDataset(f"{path}: cannot be read as CSV: {error}") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes a column without a name for the index
-        raise InvalidDataset(f"{path}: row 1: must have as many values as there are columns: {len(table.columns)}")
-    return table.replace("", None)
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InvalidDataset(f"{path}: cannot be read as Parquet: {error}") from error
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    return read_separated(path, path)
+def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:
+    found = [json_object(line) for _, line in lines_of(path, encoding)]
+    refuse_rows(pd.Series([record is None for record in found], dtype=bool), "must be a JSON object", path)
+    records = [record for record in found if record is not None]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    return pd.DataFrame([[record.get(name) for name in names] for record in records], columns=names, dtype=object)
 
 
-def _read_tsv(path: Path) -> pd.DataFrame:
-    return read_separated(path, path, "\t")
-
-
-def _read_json_lines(path: Path) -> pd.DataFrame:
+def json_object(line: str) -> dict[str, Any] | None:
+    """The JSON object of one line, in which numbers that are none (NaN, Infinity) are None; None where it is none."""
     try:
-        return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-    except (ValueError, AttributeError):
-        _refuse_broken_lines(path)
-        raise
-
-
-def _refuse_broken_lines(path: Path) -> None:
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-        lines = [line for line in file if line.strip()]
-    broken = pd.Series([not _is_json_object(line) for line in lines], dtype=bool)
-    refuse_rows(broken, "must be a JSON object", path)
-
-
-def _is_json_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": pd.read_parquet,
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".jsonl": _read_json_lines,
-    ".json": _read_json_lines,
-}
+        record = json.loads(line, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def column_of(table: pd.DataFrame, path: Path, name: str) -> pd.Series:
@@ -104,10 +162,12 @@ def column_of(table: pd.DataFrame, path: Path, name: str) -> pd.Series:
 
 
 def ids_of(table: pd.DataFrame, path: Path, name: str, unique: bool = False) -> pd.Series:
-    """A column of ids as text, every one there, and each once if `unique`. Raises InvalidDataset."""
-    values = column_of(table, path, name)
-    refuse_rows(values.isna(), f"{name} must have a value", path)
-    texts = values.map(_id_text) if values.dtype != object else values.astype(str)
+    """A column of ids as text without blanks around it, every one there, and each once if `unique`.
+
+    A whole number is written without a point, whatever type the column has. Raises InvalidDataset.
+    """
+    texts = texts_of(table, path, name).str.strip()
+    refuse_rows(texts == "", f"{name} must have a value", path)
     if unique:
         refuse_rows(texts.duplicated(), f"{name} must be there once", path)
     return texts
@@ -115,37 +175,45 @@ def ids_of(table: pd.DataFrame, path: Path, name: str, unique: bool = False) -> 
 
 def texts_of(table: pd.DataFrame, path: Path, name: str) -> pd.Series:
     """A column as text, also where it holds numbers; empty text where there is nothing. Raises InvalidDataset."""
-    return column_of(table, path, name).map(lambda value: _id_text(value) if _there(value) else "")
+    values = column_of(table, path, name)
+    return pd.Series([_id_text(value) if _there(value) else "" for value in values], index=values.index, dtype=object)
 
 
 def numbers_of(table: pd.DataFrame, path: Path, name: str) -> pd.Series:
-    """A column of numbers, NaN where there is none. Raises InvalidDataset."""
+    """A column of finite numbers, NaN where there is none. Raises InvalidDataset."""
     values = column_of(table, path, name)
-    numbers = pd.to_numeric(values, errors="coerce")
-    wrong = numbers.isna() & values.notna()
+    numbers = pd.to_numeric(values, errors="coerce").astype(np.float64)
+    wrong = (numbers.isna() & values.notna()) | (numbers.abs() == np.inf)
     refuse_rows(wrong, f"{name} must be a number, is {_first(values, wrong)!r}", path)
-    return numbers.astype(np.float64)
+    return numbers
 
 
 def seconds_of(table: pd.DataFrame, path: Path, name: str, unit: TimeUnit) -> npt.NDArray[np.int64]:
-    """A column of times as whole seconds since 1970-01-01 UTC; iso8601 without a zone is UTC. Raises InvalidDataset."""
-    if unit == "iso8601":
-        values = column_of(table, path, name)
-        texts = values.astype(str).str.replace(r"^\d{4}-\d\d-\d\d$", r"\g<0>T00", regex=True)
-        zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
-        texts = texts.where(zoned, texts + "Z")  # pandas takes either those with a zone or those without
-        moments = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
-        wrong = moments.isna()
+    """A column of times as whole seconds since 1970-01-01 UTC. Raises InvalidDataset.
+
+    `unit` is that of numbers; iso8601 is a date, or a date and a time, in UTC where no zone is told. A Parquet column
+    of moments or dates is one, whatever the unit.
+    """
+    values = column_of(table, path, name)
+    if pd.api.types.is_datetime64_any_dtype(values):
+        seconds = _seconds_of_moments(values)
+    elif unit == "iso8601" or _holds_dates(values):
+        found = [_moment(value) for value in values]
+        wrong = pd.Series([moment is None for moment in found], index=values.index)
         refuse_rows(wrong, f"{name} must be an ISO 8601 time, is {_first(values, wrong)!r}", path)
-        seconds = moments.astype("datetime64[us, UTC]").astype(np.int64) / 1e6
+        seconds = pd.Series([moment.timestamp() for moment in found if moment], index=values.index)
     else:
         seconds = numbers_of(table, path, name) / PER_SECOND[unit]
+        early = seconds < END_1970
+        if PER_SECOND[unit] > 1 and early.all():
+            raise InvalidDataset(f"{path}: {name} lies in 1970 as a whole: is its unit s and not {unit}?")
+        if PER_SECOND[unit] > 1:
+            refuse_rows(early & (seconds >= 0), f"{name} lies in 1970, other rows do not: is it in seconds?", path)
     refuse_rows(seconds.isna(), f"{name} must have a value", path)
-    wrong = (seconds < 0) | (seconds >= END_SECONDS)
-    refuse_rows(wrong, f"{name} must lie in 1970 to 2099: is its unit {unit}?", path)
-    if PER_SECOND.get(unit, 1) > 1 and seconds.max() < END_1970:
-        raise InvalidDataset(f"{path}: {name} lies in 1970 as a whole: is its unit s and not {unit}?")
-    return np.floor(seconds.to_numpy()).astype(np.int64)
+    wrong = (seconds < 0) | (seconds >= latest_second())
+    refuse_rows(wrong, f"{name} must lie between 1970 and now: is its unit {unit}?", path)
+    whole: npt.NDArray[np.int64] = np.floor(seconds.to_numpy()).astype(np.int64)
+    return whole
 
 
 def attribute_values(values: pd.Series, kind: str, separator: str) -> list[AttributeValue]:
@@ -158,10 +226,37 @@ def attribute_values(values: pd.Series, kind: str, separator: str) -> list[Attri
     return [_text_of(value) for value in values]
 
 
-def clean_title(value: object, longest: int = 150) -> str:
-    """One line of text without HTML entities, cut at `longest` characters."""
-    text = " ".join(html.unescape(str(value)).split()) if isinstance(value, str) else ""
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+def _seconds_of_moments(values: pd.Series) -> pd.Series:
+    zoned = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
+    seconds: pd.Series = (zoned - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return seconds
+
+
+def _holds_dates(values: pd.Series) -> bool:
+    return bool(values.dtype == object) and any(isinstance(value, date) for value in values.head(1))
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, date):
+        found = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+    else:
+        text = str(value).strip()
+        zone = ZONE.search(text) if ":" in text else None  # the last part of a plain date is no zone
+        if zone:
+            text = f"{text[: zone.start()]}{_offset(zone['zone'])}"
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def _offset(zone: str) -> str:
+    """What Python takes of what databases export: `+00`, ` UTC`, `z`."""
+    return f"{zone}:00" if HOURS.match(zone) else zone if zone[0] in "+-" else "+00:00"
 
 
 def _list_of(value: object, separator: str) -> list[str] | None:
@@ -175,7 +270,7 @@ def _text_of(value: object) -> str | None:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else _id_text(value)
-    return " ".join(html.unescape(text).split()) or None if _there(value) else None
+    return one_line(text) or None if _there(value) else None
 
 
 def _there(value: object) -> bool:
