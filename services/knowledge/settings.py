@@ -49,9 +49,9 @@ class KnowledgeSettings(EnvironmentSettings):
     breaker_pause_seconds: float = Field(default=10.0, gt=0)
     """How long a failing server is left alone before one try, and no other beside it, is made."""
     retry_initial_seconds: float = Field(default=0.5, gt=0)
-    """Upper bound of the first pause between tries; doubles each time, with full jitter."""
+    """First pause between tries; doubles up to retry_max_seconds, with jitter."""
     retry_max_seconds: float = Field(default=10.0, gt=0)
-    """Upper bound of any pause between tries."""
+    """Longest pause between two tries."""
     embedded_batch_questions: int = Field(default=8, ge=1, le=64)
     """Questions that the embedded model answers together."""
     embedded_max_new_tokens: int = Field(default=80, ge=16, le=512)

@@ -122,6 +122,7 @@ def test_bad_input_ends_with_2_and_says_what_to_change(tmp_path: Path, arguments
         ("HOME", __file__, "LORELINE_CLI_HOME: must be a folder"),
         ("HOME", f"{__file__}/home", "LORELINE_CLI_HOME: must be a folder"),
         ("HOME", "/proc/home", "/proc/home"),
+        ("HOEM", "here", "LORELINE_CLI_HOEM: there is no such setting; did you mean 'HOME'?"),
     ],
 )
 def test_a_wrong_setting_ends_with_2_before_anything_is_started(

@@ -83,8 +83,14 @@ def test_a_wrong_setting_ends_the_process_with_its_name(tmp_path: Path, variable
 
 def test_more_calls_than_a_process_holds_may_hang_and_it_is_alive(start_process: StartProcess, stub: FaultStub) -> None:
     """Health is told by threads of its own; a probe that failed would have the calls' process killed with them."""
-    address, process = start_process(default_provider="tgi", tgi_url=stub.url("slow"), max_concurrent_questions="100")
-    with KnowledgeClient(address, timeout_seconds=100) as client, ThreadPoolExecutor(CALLS) as pool:
+    stub.hang_seconds = 1000
+    patience = {
+        "max_concurrent_questions": "100",
+        "request_timeout_seconds": "1000",
+        "question_deadline_seconds": "1000",
+    }
+    address, process = start_process(default_provider="tgi", tgi_url=stub.url("slow"), **patience)
+    with KnowledgeClient(address, timeout_seconds=500) as client, ThreadPoolExecutor(CALLS) as pool:
         asked = [pool.submit(_asked, client, f"film-{number}") for number in range(CALLS)]
         wait_until(lambda: stub.running + sum(one.done() for one in asked) >= CALLS, what="all calls to hang or end")
         assert stub.running > 10

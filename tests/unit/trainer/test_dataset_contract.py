@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from feature_repo.store import source_path
+from feature_repo.store import open_store, source_path
 from services.cli.output import BadInput
 from services.cli.settings import CliSettings
 from services.cli.training.datasets import load_dataset
@@ -19,6 +20,7 @@ from services.trainer.data.datasets import DATASETS, Dataset, DatasetSource, lab
 from services.trainer.data.datasets.dataset import COLUMNS, InvalidDataset, check_items, check_users
 from services.trainer.data.interaction_log import interaction_log, sample_rows
 from services.trainer.data.offline_store import load_catalogue
+from tests.unit.cli.command import Command
 
 
 def movielens_1m(folder: Path) -> DatasetSource:
@@ -151,3 +153,43 @@ def test_what_was_stored_stays_when_an_import_is_refused(tmp_path: Path, broken:
         load_dataset(settings, "generic", DatasetSource((path,)), 0)
     assert stored.read_text() == "what was there"
     assert not settings.dataset_file.exists()
+
+
+def test_what_was_stored_stays_when_a_load_breaks_off(tmp_path: Path) -> None:
+    """Everything is written beside it first, and of what was written nothing is left."""
+    dataset = DATASETS["generic"](generic(tmp_path))
+    home, features = tmp_path / "home", tmp_path / "home" / "features"
+    load_catalogue(dataset, features)
+    before = source_path(features, "item_profile").read_bytes()
+    broken = replace(dataset, items={"1": replace(dataset.items["1"], title="\ud800"), "2": dataset.items["2"]})
+    with pytest.raises(UnicodeEncodeError):
+        load_catalogue(broken, features)
+    assert source_path(features, "item_profile").read_bytes() == before
+    assert [path.name for path in home.iterdir()] == ["features"]
+
+
+def test_a_second_load_replaces_the_first_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Online, too."""
+    monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
+    dataset, features = DATASETS["generic"](generic(tmp_path)), tmp_path / "features"
+    load_catalogue(dataset, features)
+    (features / "ledger.db").write_text("of the first")
+    load_catalogue(
+        replace(dataset, items={n: replace(i, title=f"New {n}") for n, i in dataset.items.items()}), features
+    )
+    assert not (features / "ledger.db").exists()
+    found = open_store(features).get_online_features(["item_profile:title"], [{"item_id": "1"}, {"item_id": "2"}])
+    assert found.to_dict()["title"] == ["New 1", "New 2"]
+
+
+def test_the_command_tells_what_it_passed_over(tmp_path: Path) -> None:
+    """As a note, and among what --json prints."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    amazon(folder)
+    (folder / "README").write_text("Reviews, from 1996 on")
+    remark = "README was passed over: it is empty, or neither JSON nor CSV"
+    loreline = Command(tmp_path / "home", {})
+    load = ("data", "load", "amazon", "--path", str(folder), "--hold-out", "0")
+    assert f"note: {remark}" in loreline(*load).stdout
+    assert loreline(*load, "--json").document["remarks"] == [remark]
