@@ -81,6 +81,8 @@ def split(log: InteractionLog, samples: Samples, protocol: SplitProtocol, seed: 
     user to one part, as KAR's experiments do, with a validation part that is taken from the training users; the seed
     deals out the users.
     """
+    if not len(samples):
+        raise EmptySplit("there are no samples: knowledge takes the first half of what each user did, none did more")
     part = _parts_by_time(log, samples) if protocol == "by-time" else _parts_by_user(log, samples, seed)
     names = ("training", "validation", "test")
     parts = {name: samples.take(part == number) for number, name in enumerate(names)}

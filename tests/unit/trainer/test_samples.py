@@ -205,6 +205,15 @@ def test_a_part_with_labels_of_one_kind_is_refused(log: InteractionLog, samples:
         sampling.split(log, replace(samples, label=np.ones_like(samples.label)), "by-time", seed=0)
 
 
+@pytest.mark.parametrize("protocol", ["by-time", "by-user"])
+def test_a_log_of_one_interaction_a_user_has_no_samples(
+    log: InteractionLog, samples: Samples, protocol: SplitProtocol
+) -> None:
+    """All of it is what knowledge is made of, and the message says so."""
+    with pytest.raises(EmptySplit, match="there are no samples: knowledge takes the first half"):
+        sampling.split(log, samples.take(np.arange(0)), protocol, seed=0)
+
+
 def test_mapped_columns_are_those_that_were_saved(log: InteractionLog, tmp_path: Path) -> None:
     """Read from files, not held in memory."""
     log.save(tmp_path)
