@@ -40,8 +40,11 @@ class LogitHead(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """Xavier-normal weights for every Linear and Embedding, zero biases, zero padding rows."""
+    """Xavier-normal weights for every Linear, Embedding and GRUCell, zero biases, zero padding rows."""
     for module in network.modules():
+        if isinstance(module, nn.GRUCell):
+            for name, parameter in module.named_parameters():
+                nn.init.xavier_normal_(parameter) if name.startswith("weight") else nn.init.zeros_(parameter)
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.xavier_normal_(module.weight)
         if isinstance(module, nn.Linear) and module.bias is not None:
