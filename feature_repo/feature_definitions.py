@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import feature_repo.feast_import  # noqa: F401
+
 from feast import Entity, FeatureView, Field, FileSource
 from feast.types import Bytes, FeastType, Int64, String
 from feast.value_type import ValueType

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
+import feature_repo.feast_import  # noqa: F401
+
 from feast import FeatureStore
 
 from feature_repo.feature_definitions import (

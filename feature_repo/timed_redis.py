@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import feature_repo.feast_import  # noqa: F401
+
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 
 from feature_repo.redis_connection import redis_client

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import feature_repo.feast_import  # noqa: F401
+
 from feast import FeatureStore
 from feast.infra.provider import get_provider
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
