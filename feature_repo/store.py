@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -34,13 +34,23 @@ __all__ = ["CONFIGURATIONS", "SCHEMAS", "apply_definitions", "entity_of", "mater
 
 
 def open_store(directory: Path, online_store: str = "sqlite") -> FeatureStore:
-    """The store whose files are under `directory`. Raises KeyError for an online store not in CONFIGURATIONS.
-
-    Sets LORELINE_FEATURE_DIRECTORY, by which Feast's configuration finds the files.
-    """
+    """The store whose files are under `directory`. Raises KeyError for an online store not in CONFIGURATIONS."""
     (directory / "offline").mkdir(parents=True, exist_ok=True)
-    os.environ[DIRECTORY_VARIABLE] = str(directory.absolute())
-    return FeatureStore(fs_yaml_file=CONFIGURATIONS[online_store])
+    with _environment_variable(DIRECTORY_VARIABLE, str(directory.absolute())):  # its configuration names files by it
+        return FeatureStore(fs_yaml_file=CONFIGURATIONS[online_store])
+
+
+@contextmanager
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def apply_definitions(store: FeatureStore, directory: Path) -> None:

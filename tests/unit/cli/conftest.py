@@ -21,9 +21,8 @@ from services.runtime.server import ServerOptions, start_server
 
 
 @pytest.fixture
-def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeaturesClient]:
+def features(tmp_path: Path) -> Iterator[FeaturesClient]:
     """A client of a features service over an empty directory."""
-    monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
     feast = open_store(tmp_path / "features", "sqlite")
     apply_definitions(feast, tmp_path / "features")
     store, ledger = OnlineStore(feast), SqliteLedger(tmp_path / "features" / "ledger.db")

@@ -54,7 +54,6 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         connection = request.getfixturevalue("redis_connection")
         monkeypatch.setenv("LORELINE_REDIS_CONNECTION", connection)
         redis.Redis.from_url(f"redis://{connection}").flushall()
-    monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
     running: list[Callable[[], None]] = []
 
     def begin(directory: Path) -> Features:

@@ -34,7 +34,6 @@ def test_a_redis_that_hangs_or_is_gone_is_unavailable(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what was stored is read again once it is back."""
-    monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")
     with redis_server:
         monkeypatch.setenv("LORELINE_REDIS_CONNECTION", redis_server.address)
         with serving(tmp_path, "redis") as features:

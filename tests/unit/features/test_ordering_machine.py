@@ -121,18 +121,16 @@ class Parts:
 def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     """One feature directory and ledger for all examples."""
     directory: Path = tmp_path_factory.mktemp("features")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
-        feast = open_store(directory)
-        apply_definitions(feast, directory)
-        if request.param == "redis":
-            made: FusedLedger = FusedRedisLedger(request.getfixturevalue("redis_connection"))
-        else:
-            made = FusedSqliteLedger(directory / "ledger.db")
-        with closing(made) as ledger:
-            store, fuse = FusedStore(feast), Fuse()
-            store.fuse = ledger.fuse = fuse
-            yield Parts(store, ledger, fuse)
+    feast = open_store(directory)
+    apply_definitions(feast, directory)
+    if request.param == "redis":
+        made: FusedLedger = FusedRedisLedger(request.getfixturevalue("redis_connection"))
+    else:
+        made = FusedSqliteLedger(directory / "ledger.db")
+    with closing(made) as ledger:
+        store, fuse = FusedStore(feast), Fuse()
+        store.fuse = ledger.fuse = fuse
+        yield Parts(store, ledger, fuse)
 
 
 def answered(event: Key, drawn: tuple[int, str, str, str]) -> Answer:

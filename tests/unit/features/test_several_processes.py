@@ -26,7 +26,6 @@ EVENTS = 15  # of each item, and of each user
 def two(redis_connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Features]]:
     """Each with a feature directory of its own."""
     monkeypatch.setenv("LORELINE_REDIS_CONNECTION", redis_connection)
-    monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
     redis.Redis.from_url(f"redis://{redis_connection}").flushall()
     with ExitStack() as running:
         yield [running.enter_context(serving(tmp_path / name, "redis")) for name in ("one", "other")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -166,11 +167,11 @@ def test_what_was_stored_stays_when_a_load_breaks_off(tmp_path: Path) -> None:
         load_catalogue(broken, features)
     assert source_path(features, "item_profile").read_bytes() == before
     assert [path.name for path in home.iterdir()] == ["features"]
+    assert "LORELINE_FEATURE_DIRECTORY" not in os.environ
 
 
-def test_a_second_load_replaces_the_first_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_load_replaces_the_first_whole(tmp_path: Path) -> None:
     """Online, too."""
-    monkeypatch.setenv("LORELINE_FEATURE_DIRECTORY", "")  # open_store sets it; this puts it back
     dataset, features = DATASETS["generic"](generic(tmp_path)), tmp_path / "features"
     load_catalogue(dataset, features)
     (features / "ledger.db").write_text("of the first")

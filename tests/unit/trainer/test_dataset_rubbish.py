@@ -185,9 +185,10 @@ class TestTexts:
         ):
             assert amazon(tmp_path, record).items["B000000001"].title == "Maker"
 
-    def test_a_second_record_does_not_wipe_what_the_first_one_told(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("nothing", ["", "  ", "<b></b>", "&nbsp;"])
+    def test_a_second_record_does_not_wipe_what_the_first_one_told(self, tmp_path: Path, nothing: str) -> None:
         """It adds to it."""
-        records = [{"asin": "B000000001", "title": "Chess"}, {"asin": "B000000001", "title": "", "brand": "Maker"}]
+        records = [{"asin": "B000000001", "title": "Chess"}, {"asin": "B000000001", "title": nothing, "brand": "Maker"}]
         item = amazon(tmp_path, json_lines(records)).items["B000000001"]
         assert (item.title, item.attributes) == ("Chess", {"brand": "Maker"})
 

@@ -155,6 +155,20 @@ def test_a_file_must_be_named_after_its_category(categories: Path) -> None:
         load(categories)
 
 
+def test_what_is_no_data_is_passed_over_and_told(categories: Path) -> None:
+    """As of a single category."""
+    (categories / "README").write_text("Reviews, by category")
+    assert load(categories).remarks == ("README was passed over: it is empty, or neither JSON nor CSV",)
+
+
+@pytest.mark.parametrize("name", ["Gift_Cards_5.json", "Gift_Cards.txt"])
+def test_a_file_that_was_named_is_not_passed_over(categories: Path, name: str) -> None:
+    """Somebody thinks that it is data."""
+    (categories / name).write_text("")
+    with pytest.raises(InvalidDataset, match=rf"{name}: row 1: must be JSON, or user, item, rating and time"):
+        DATASETS["multi-domain"](DatasetSource((categories / "Magazine_Subscriptions.jsonl", categories / name)))
+
+
 def test_an_option_that_is_not_there_is_refused(categories: Path) -> None:
     """With those that are."""
     with pytest.raises(InvalidDataset, match="--option: must be one of scenario, user_core, item_core, largest"):

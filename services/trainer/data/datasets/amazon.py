@@ -67,8 +67,9 @@ def load(source: DatasetSource) -> Dataset:
     """The dataset. Raises InvalidDataset naming file, row and what was expected."""
     source.check_options(OPTIONS)
     scenario = scenario_named(source.options.get("scenario", "retail")).name
-    reviews, metadata, passed_over = _sorted_out(source)
-    log = _reviews(reviews).drop_duplicates(["user_id", "item_id", "time"], ignore_index=True)
+    found, passed_over = written_files(source)
+    reviews, metadata = _sorted_out(found)
+    log = _reviews(reviews, found[reviews]).drop_duplicates(["user_id", "item_id", "time"], ignore_index=True)
     kept = _core(log, source.number("user_core"), source.number("item_core"))
     item_ids = dict.fromkeys(kept["item_id"])
     known = _known(metadata, item_ids)
@@ -84,21 +85,36 @@ def fitted_items(items: Mapping[str, Item]) -> tuple[dict[str, Item], tuple[str,
     return {name: replace(item, attributes=attributes[name]) for name, item in items.items()}, remarks
 
 
-def _sorted_out(source: DatasetSource) -> tuple[Path, list[Path], list[str]]:
-    """The file of reviews, those of metadata, and a remark on each file of a folder that is neither."""
-    reviews, metadata, passed_over = list[Path](), list[Path](), list[str]()
+def written_files(source: DatasetSource) -> tuple[dict[Path, str], list[str]]:
+    """The first line of each file that may hold reviews or metadata, and a remark on each other file of a folder.
+
+    Raises InvalidDataset for a file that was named and is empty.
+    """
+    found, passed_over = dict[Path, str](), list[str]()
     for path in source.files():
-        first = _first_line(path) if path in source.paths or path.suffix in SUFFIXES else ""
-        if first.startswith("{"):
-            record = _record(path, 1, first)
-            (reviews if any(column in record for column in RELEASES) else metadata).append(path)
-        elif _is_rating_table(first):
-            reviews.append(path)
-        elif first or path in source.paths:
+        named = path in source.paths
+        first = _first_line(path) if named or path.suffix in SUFFIXES else ""
+        if first:
+            found[path] = first
+        elif named:
             raise InvalidDataset(f"{path}: row 1: must be {EXPECTED}")
         else:
             passed_over.append(f"{path.name} was passed over: it is empty, or neither JSON nor CSV")
-    return _only(reviews), metadata, passed_over
+    return found, passed_over
+
+
+def _sorted_out(found: Mapping[Path, str]) -> tuple[Path, list[Path]]:
+    """The file of reviews, and those of metadata."""
+    reviews, metadata = list[Path](), list[Path]()
+    for path, first in found.items():
+        if first.startswith("{"):
+            record = _record(path, 1, first)
+            (reviews if any(column in record for column in RELEASES) else metadata).append(path)
+        elif _has_rating_header(first) or _rating_columns(first):
+            reviews.append(path)
+        else:
+            raise InvalidDataset(f"{path}: row 1: must be {EXPECTED}")
+    return _only(reviews), metadata
 
 
 def _first_line(path: Path) -> str:
@@ -113,8 +129,7 @@ def _only(paths: list[Path]) -> Path:
     return paths[0]
 
 
-def _reviews(path: Path) -> pd.DataFrame:
-    first = _first_line(path)
+def _reviews(path: Path, first: str) -> pd.DataFrame:
     if not first.startswith("{"):
         return _rating_table(path, first)
     release = next(column for column in RELEASES if column in _record(path, 1, first))
@@ -125,19 +140,23 @@ def _reviews(path: Path) -> pd.DataFrame:
     return _typed(table, path, columns, "ms" if release == "user_id" else "s")
 
 
-def _is_rating_table(first: str) -> bool:
+def _rating_columns(first: str) -> list[str] | None:
+    """The columns of a table of ratings without a header, by its first line; none when it is no such line."""
     fields = first.split(",")
-    return "rating" in fields or (
-        len(fields) == 4 and sum(ITEM_ID.fullmatch(value) is not None for value in fields[:2]) == 1
-    )
+    are_items = [ITEM_ID.fullmatch(value) is not None for value in fields[:2]]
+    if len(fields) != len(LOG) or sum(are_items) != 1:
+        return None
+    return ["item_id", "user_id", *LOG[2:]] if are_items[0] else LOG
+
+
+def _has_rating_header(first: str) -> bool:
+    return "rating" in first.split(",")
 
 
 def _rating_table(path: Path, first: str) -> pd.DataFrame:
-    fields = first.split(",")
-    if "rating" in fields:
+    if _has_rating_header(first):
         return _typed(read_separated(path, TextForm(), texts=()), path, RELEASES["user_id"], "ms")
-    names = ["item_id", "user_id"] if ITEM_ID.fullmatch(fields[0]) else ["user_id", "item_id"]
-    table = read_separated(path, TextForm(), [*names, "rating", "time"], texts=())
+    table = read_separated(path, TextForm(), _rating_columns(first), texts=())
     return _typed(table, path, ("user_id", "item_id", "rating", "time"), "s")
 
 
@@ -166,9 +185,13 @@ def _known(metadata: list[Path], item_ids: Collection[str]) -> dict[str, dict[st
     known: dict[str, dict[str, Any]] = {}
     for path in metadata:
         for item_id, record in _metadata(path, item_ids):
-            told = {name: value for name, value in record.items() if value not in (None, "", [], {})}
+            told = {name: value for name, value in record.items() if _says_something(value)}
             known[item_id] = known.get(item_id, {}) | told
     return known
+
+
+def _says_something(value: object) -> bool:
+    return bool(plain(value)) if isinstance(value, str) else value not in (None, [], {})
 
 
 def _metadata(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -114,22 +114,22 @@ def _part(domain: str, scenario: str, log: pd.DataFrame, items: Mapping[tuple[st
 def _amazon(source: DatasetSource) -> MultiDomainDataset:
     scenario = scenario_named(source.options.get("scenario", "retail")).name
     parts = {}
-    for category, paths in _by_category(source.files()).items():
+    found, passed_over = amazon.written_files(source)
+    for category, paths in _by_category(found).items():
         options = {name: value for name, value in source.options.items() if name != "largest"}
         named = {**options, "scenario": scenario_of(category, scenario)}
         try:
             parts[category] = amazon.load(DatasetSource(tuple(paths), named))
         except InvalidDataset as error:
             raise InvalidDataset(f"category {category}: {error}") from error
-    return merged(NAME, scenario, parts, largest=source.number("largest"))
+    dataset = merged(NAME, scenario, parts, largest=source.number("largest"))
+    return replace(dataset, remarks=(*passed_over, *dataset.remarks))
 
 
 def _by_category(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    """The files of each category; those that can hold neither reviews nor metadata are passed over."""
+    """The files of each category."""
     found: dict[str, list[Path]] = {}
     for path in paths:
-        if path.suffix not in amazon.SUFFIXES or not path.stat().st_size:
-            continue
         domain = domain_name(_category(path.name))
         if not domain:
             raise InvalidDataset(f"{path}: must be named after its category, in letters a to z or digits")
