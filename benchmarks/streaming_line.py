@@ -140,6 +140,7 @@ def running_line(home: Path, provider: str, variables: Mapping[str, str]) -> Ite
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: _answers(f"{url}/health"), START_SECONDS, "the language model stub", stub)
         own = {"LORELINE_KNOWLEDGE_TGI_URL": url, "LORELINE_KNOWLEDGE_DEFAULT_PROVIDER": provider}
+        own["LORELINE_UPDATER_FETCH_WAIT_SECONDS"] = "0.02"  # the local broker answers only when a wait is over
         stack.enter_context(_environment(own | dict(variables)))
         processes = start_processes(settings, PROCESSES, show=False)
         stack.callback(lambda: list(processes.stop()))

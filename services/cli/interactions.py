@@ -11,7 +11,7 @@ from services.cli import output
 from services.cli.interaction_files import check_interactions, read_interactions
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import JsonOption, exit_codes
-from services.cli.progress import counting_bar
+from services.cli.progress import progress_bar
 from services.cli.publishing import publishing
 from services.cli.settings import CliSettings
 
@@ -35,7 +35,7 @@ def publish_interactions(
     with exit_codes():
         settings, count = CliSettings(), check_interactions(file)
         servers, topic = LocalProcesses(settings).address("broker"), settings.interactions_topic
-        with counting_bar(not json_output) as bar, publishing(servers, topic) as publisher:
+        with progress_bar(not json_output) as bar, publishing(servers, topic) as publisher:
             task = bar.add_task("published", total=count)
             for interaction in read_interactions(file):
                 publisher.send(interaction.event())

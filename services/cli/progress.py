@@ -27,8 +27,11 @@ class RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
-def counting_bar(show: bool) -> Progress:
-    """A bar that says how many of how many, how fast, and for how long still; nothing where `show` is false."""
+def progress_bar(show: bool = True) -> Progress:
+    """A bar for each task that is added: how many of how many, how fast, and for how long still.
+
+    Shows nothing where `show` is false, or where standard error is no terminal.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -38,16 +41,4 @@ def counting_bar(show: bool) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=output.errors, transient=True, disable=not (show and output.errors.is_terminal))
-
-
-def progress_bar(show: bool = True) -> Progress:
-    """A bar on the console for each task that is added; nothing where `show` is false."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=output.console, transient=not output.console.is_terminal, disable=not show)
+    return Progress(*columns, console=output.errors, disable=not (show and output.errors.is_terminal))

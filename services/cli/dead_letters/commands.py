@@ -15,7 +15,7 @@ from services.cli.dead_letters.letters import DeadLetter, Filters, Resolution, p
 from services.cli.dead_letters.views import Listed, listed, print_letter, shown
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, exit_codes
-from services.cli.progress import counting_bar
+from services.cli.progress import progress_bar
 from services.cli.settings import CliSettings
 from services.cli.times import MOMENT, moment
 
@@ -221,7 +221,7 @@ def _act(
     done = 0
     if not dry_run and tally.total:
         _ask(tally, question, yes, json_output)
-        with counting_bar(not json_output) as bar:
+        with progress_bar(not json_output) as bar:
             task = bar.add_task(done_word, total=tally.total)
             done = act(tally, lambda count: bar.advance(task, count))
     if json_output:

@@ -19,7 +19,7 @@ from services.cli.knowledge.rebuilding import Matching, Rebuild, wait_until_rebu
 from services.cli.knowledge.reencoding import Reencoding, misfit, present_encoder
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, NotReady, exit_codes
-from services.cli.progress import counting_bar
+from services.cli.progress import progress_bar
 from services.cli.settings import CliSettings
 from services.model_registry import ModelRegistry
 
@@ -110,7 +110,7 @@ class _Asking:
         self._report(_Outcome(*words, matched, published, standing.after_id, remaining))
 
     def _count(self, standing: Standing) -> int:
-        with counting_bar(not self.json_output) as bar:
+        with progress_bar(not self.json_output) as bar:
             task = bar.add_task("counting", total=None)
             return self.matching.count(self.features, standing.after_id, lambda n: bar.advance(task, n))
 
@@ -119,12 +119,12 @@ class _Asking:
         topic = str(getattr(self.settings, f"{kind}_topic"))
         servers = LocalProcesses(self.settings).address("broker")
         run = Rebuild(self.matching, self.features, servers, topic, job, self.per_second, standing)
-        with _saying_how_to_go_on(run), counting_bar(not self.json_output) as bar:
+        with _saying_how_to_go_on(run), progress_bar(not self.json_output) as bar:
             task = bar.add_task("published", total=matched)
             return run.run(lambda count: bar.advance(task, count))
 
     def _wait(self, patience_seconds: float) -> int:
-        with counting_bar(not self.json_output) as bar:
+        with progress_bar(not self.json_output) as bar:
             task = bar.add_task("rebuilt", total=None)
 
             def on_look(left: int) -> None:
@@ -180,7 +180,7 @@ def _reencode(
         matching = {kind: job.lacking(kind.value, condition, scenario) for kind in kinds}
         matched = {kind: found.count(features) for kind, found in matching.items()}
         done: dict[Subject, Counter[str]] = {}
-        with counting_bar(not json_output) as bar:
+        with progress_bar(not json_output) as bar:
             for kind in kinds if not dry_run else []:
                 task = bar.add_task(f"{kind.value}s: text to vector", total=matched[kind])
                 done[kind] = job.run(matching[kind], lambda count, task=task: bar.advance(task, count))  # type: ignore[misc]

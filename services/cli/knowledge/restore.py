@@ -10,7 +10,7 @@ from services.cli.dead_letters.views import readable
 from services.cli.knowledge.restoring import Restored, restore_knowledge
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import JsonOption, exit_codes
-from services.cli.progress import counting_bar
+from services.cli.progress import progress_bar
 from services.cli.settings import CliSettings
 
 SHOWN_UNFIT = 20
@@ -32,7 +32,7 @@ def restore(json_output: JsonOption = False) -> None:
         processes = LocalProcesses(settings)
         with (
             KnowledgeClient(processes.address("knowledge"), TIMEOUT_SECONDS) as knowledge,
-            counting_bar(not json_output) as bar,
+            progress_bar(not json_output) as bar,
         ):
             task, total = bar.add_task("answers brought back", total=0), 0
 

@@ -60,7 +60,7 @@ def train_version(
 
 @contextmanager
 def progress_observer(config: AnyConfig, show: bool = True) -> Iterator[RunObserver]:
-    """Shows a bar for each network, with its samples/s and the metric that decides."""
+    """Shows a bar for each network, in samples, with the metric that decides."""
     prefix = "knowledge " if isinstance(config, TrainingConfig) else ""
     with progress_bar(show) as bar:
         networks: dict[str, TaskID] = {}
@@ -69,12 +69,12 @@ def progress_observer(config: AnyConfig, show: bool = True) -> Iterator[RunObser
         def on_stage(text: str) -> None:
             networks.clear()
             if show:
-                bar.console.print(f"  {text}")
+                output.console.print(f"  {text}")
 
         def on_progress(name: str, at: EpochProgress) -> None:
             if name not in networks:
                 networks[name] = bar.add_task("", total=at.total * config.epochs)
-            text = f"{prefix}{name}, {at.samples_per_second:,.0f} samples/s{decided.get(name, '')}"
+            text = f"{prefix}{name}{decided.get(name, '')}"
             bar.update(networks[name], completed=(at.epoch - 1) * at.total + at.done, description=text)
 
         def on_epoch(name: str, epoch: Epoch) -> None:
