@@ -32,7 +32,11 @@ def start_processes(settings: CliSettings, names: Sequence[str], show: bool = Tr
             verb = "started" if name in started else "is set" if processes.is_set(name) else "runs already"
             console.print(f"  {name} {verb} on {processes.address(name)}{'' if ready else ' (not ready yet)'}")
     if show and "ranking" in ordered and not promoted:
-        console.print("  ranking waits for a model: `loreline train`, then `loreline models promote 1`", style="yellow")
+        newest = int(registry.next_version()) - 1
+        steps = (
+            f"`loreline models promote {newest}`" if newest else "`loreline train`, then `loreline models promote 1`"
+        )
+        console.print(f"  ranking waits for a model: {steps}", style="yellow")
     return processes
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.settings import CliSettings
+from services.model_registry import ModelRegistry
+from tests.model_versions import register_version
 from tests.unit.cli.command import Command
 
 COMMANDS = [
@@ -183,6 +186,20 @@ def test_the_broker_starts_answers_and_stops(tmp_path: Path) -> None:
 
     assert states["broker"] is True
     assert stopped == [["broker"], []]
+
+
+@pytest.mark.parametrize(
+    ("trained", "steps"),
+    [(0, "`loreline train`, then `loreline models promote 1`"), (2, "`loreline models promote 2`")],
+)
+def test_up_says_what_ranking_still_waits_for(tmp_path: Path, trained: int, steps: str) -> None:
+    """What was trained already only has to be promoted."""
+    for _ in range(trained):
+        register_version(ModelRegistry(CliSettings(home=tmp_path).model_registry))
+    up = loreline(tmp_path, "up", "ranking", LORELINE_CLI_PREFERRED_PORTS="false")
+    loreline(tmp_path, "down")
+
+    assert f"ranking waits for a model: {steps}" in up.stdout
 
 
 def test_a_service_whose_address_is_set_is_asked_and_never_started(tmp_path: Path, broker: str) -> None:
