@@ -16,7 +16,7 @@ from services.ctr.batch import PADDING, FeatureSpec, RankingBatch, rating_place,
 from services.ctr.hybrid_expert_adaptor import AdaptorConfig, HybridExpertAdaptor
 from services.ctr.knowledge_augmented import DistinctKnowledge, KnowledgeAugmented, hide_ids
 from services.ctr.layers import Dice, TargetAttention
-from services.trainer.release.export import ExportedScorer, export, export_adaptor
+from services.trainer.release.export import ExportedScorer, export_adaptor, export_scorer
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 KNOWLEDGE = 12
@@ -286,11 +286,12 @@ class TestBackbones:
         torch.manual_seed(0)
         config = AdaptorConfig(KNOWLEDGE, augmented_width=8)
         network = KnowledgeAugmented(BACKBONES[name](SPEC), config).eval()
-        export(network, tmp_path, history_length=6, item_fields=2)
+        scorer = ExportedScorer(network.backbone).eval()
+        export_scorer(scorer, tmp_path / "scorer.onnx", {"L": 4, "F": 2, "A": 8})
         session = onnxruntime.InferenceSession(tmp_path / "scorer.onnx")
         for users, candidates in ((1, 1), (1, 200), (3, 17)):
-            asked = batch(users, candidates, seed=candidates)
-            expected = ExportedScorer(network.backbone)(*asked).detach().numpy()
+            asked = batch(users, candidates, history=4, seed=candidates)
+            expected = scorer(*asked).detach().numpy()
             scores = session.run(None, {field: value.numpy() for field, value in asked._asdict().items()})[0]
             np.testing.assert_allclose(scores, expected, atol=1e-5)
 

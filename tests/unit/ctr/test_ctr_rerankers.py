@@ -16,7 +16,7 @@ from services.ctr.hybrid_expert_adaptor import AdaptorConfig
 from services.ctr.knowledge_augmented import KnowledgeAugmented
 from services.ctr.rerankers import RERANKERS, attention_loss
 from services.ctr.rerankers.prm import positions
-from services.trainer.release.export import export
+from services.trainer.release.export import ExportedScorer, export_scorer
 
 SPEC = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=8, embedding_width=8)
 BASE = FeatureSpec(item_count=30, field_counts=(7, 5), maximum_rating=5, augmented_width=0, embedding_width=8)
@@ -136,7 +136,7 @@ class TestRerankers:
     def test_the_exported_scorer_equals_the_network_for_lists_of_any_length(self, name: str, tmp_path: Path) -> None:
         """To 1e-5."""
         network = KnowledgeAugmented(reranker(name), AdaptorConfig(12, augmented_width=8)).eval()
-        export(network, tmp_path, history_length=6, item_fields=2)
+        export_scorer(ExportedScorer(network.backbone).eval(), tmp_path / "scorer.onnx", {"L": 6, "F": 2, "A": 8})
         session = onnxruntime.InferenceSession(tmp_path / "scorer.onnx")
         for users, candidates in ((1, 1), (2, 10), (3, 5)):
             asked = lists(users, candidates, seed=candidates)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from services.model_registry import (
@@ -30,8 +31,8 @@ from services.trainer.data.offline_store import load_catalogue
 from services.trainer.evaluation.metrics import gauc, metrics
 from services.trainer.release.version import Report, train
 from services.trainer.training.config import InvalidConfig, TrainingConfig, read_config
-from services.trainer.training.loop import Epoch
-from services.trainer.training.run import RunObserver
+from services.trainer.training.networks import scores
+from services.trainer.training.run import gather, train_network
 
 
 @pytest.fixture(scope="module")
@@ -205,29 +206,27 @@ def test_the_golden_set_holds_real_requests_that_the_exported_halves_answer(
 
 
 def test_the_same_seed_gives_the_same_metrics(
-    dataset: Dataset, feature_directory: Path, report: Report, config: TrainingConfig, tmp_path: Path
+    dataset: Dataset, feature_directory: Path, config: TrainingConfig
 ) -> None:
     """A run can be repeated."""
-    again = train(dataset, feature_directory, ModelRegistry(tmp_path), config)
-    assert again.knowledge_on == pytest.approx(report.knowledge_on, abs=1e-6)
+    short = config.model_copy(update={"epochs": 3})
+    once, again = (train_network(gather(dataset, feature_directory, short), short, augmented=True)[1] for _ in range(2))
+    assert [epoch.validation for epoch in again] == [pytest.approx(epoch.validation, abs=1e-6) for epoch in once]
 
 
 def test_training_stops_early_and_keeps_the_best_epoch(
-    dataset: Dataset, feature_directory: Path, config: TrainingConfig, tmp_path: Path
+    dataset: Dataset, feature_directory: Path, config: TrainingConfig
 ) -> None:
     """After `patience` epochs without a better validation AUC."""
-    epochs: list[tuple[str, Epoch]] = []
     wild = config.model_copy(update={"epochs": 30, "patience": 1})
-    train(
-        dataset,
-        feature_directory,
-        ModelRegistry(tmp_path),
-        wild,
-        RunObserver(epoch=lambda *epoch: epochs.append(epoch)),
-    )
-    off = [epoch.validation["auc"] for name, epoch in epochs if name == "off"]
-    assert len(off) < 30
-    assert max(off) == off[-2]
+    data = gather(dataset, feature_directory, wild)
+    network, epochs = train_network(data, wild, augmented=False)
+    found = [epoch.validation["auc"] for epoch in epochs]
+    assert len(found) < 30
+    assert max(found) == found[-2]
+    samples, batches = data.split.validation, data.batches(wild.history_length, torch.device("cpu"))
+    kept = data.objective.measure(samples, scores(network, samples, batches))
+    assert kept["auc"] == pytest.approx(max(found), abs=1e-6)
 
 
 def test_training_without_knowledge_in_the_store_says_what_to_do(
