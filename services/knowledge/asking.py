@@ -11,8 +11,8 @@ from loreline.client.knowledge import Failure, Suspect
 from loreline.domain import Knowledge
 from services.knowledge.metering import Meter
 from services.knowledge.metrics import KnowledgeMetrics
-from services.knowledge.providers import Completion, Provider, ProviderOutcome
-from services.knowledge.questions import Question, Result, judge, provenance_of
+from services.knowledge.providers import Completion, PromptTooLong, Provider, ProviderOutcome
+from services.knowledge.questions import Question, Result, judge, provenance_of, with_shorter_prompt
 from services.knowledge.suspects import SuspectStore
 from services.knowledge.text_checks import RejectedText, SuspectText
 
@@ -30,17 +30,25 @@ class Asker:
     ) -> Iterator[tuple[Question, Result | RejectedText]]:
         """Yield what came of each question, all of one scenario, as answers come.
 
+        One whose prompt the model's server calls too long is asked again with less of it, as long as there is
+        something to cut; it is yielded with the prompt that was answered, and its key stays.
         Raises DependencyUnavailable (the store).
         """
-        if not questions:
-            return
-        parameters, first = provider.parameters(sample), questions[0]
-        prompts = [question.prompt for question in questions]
-        put = self._meter.outcomes(first.provider, provider, first.prompt.scenario.name, prompts, sample)
-        for index, outcome in put:
-            result = self._judged(questions[index], outcome, parameters, fallback_reason)
-            self._metrics.questions.labels(first.provider, _outcome_of(result)).inc()
-            yield questions[index], result
+        parameters = provider.parameters(sample)
+        while questions:
+            first, shorter = questions[0], list[Question]()
+            prompts = [question.prompt for question in questions]
+            put = self._meter.outcomes(first.provider, provider, first.prompt.scenario.name, prompts, sample)
+            for index, outcome in put:
+                question, counted = questions[index], self._metrics.questions
+                if isinstance(outcome, PromptTooLong) and (cut := with_shorter_prompt(question)):
+                    counted.labels(first.provider, "shortened").inc()
+                    shorter.append(cut)
+                    continue
+                result = self._judged(question, outcome, parameters, fallback_reason)
+                counted.labels(first.provider, _outcome_of(result)).inc()
+                yield question, result
+            questions = shorter
 
     def set_aside(self, question: Question, knowledge: Knowledge, why: SuspectText) -> None:
         """Keep a text as a suspect. Raises DependencyUnavailable (the store)."""

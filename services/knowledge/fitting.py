@@ -39,6 +39,20 @@ def render_within(subject: Subject, scenario: Scenario, style: PromptStyle, most
     return dataclasses.replace(prompt, subject=subject)
 
 
+def shortened(prompt: Prompt) -> Prompt | None:
+    """The prompt with half of its estimated tokens that may be cut, cut as `render_within` does; None: there are none.
+
+    For a model that reads less than a prompt has, and does not say how much: of one prompt after another comes the
+    longest that it takes, nearly.
+    """
+    subject, scenario, style = prompt.subject, prompt.scenario, prompt.style
+    shortest = render(_with_texts(_with_entries(subject, 1), 0), scenario, style)
+    least, now = estimated_prompt_tokens(shortest), estimated_prompt_tokens(prompt)
+    if least >= now or style is PromptStyle.FACTS:
+        return None
+    return render_within(subject, scenario, style, least + (now - least) // 2)
+
+
 def _fits(prompt: Prompt, most_tokens: int) -> bool:
     return estimated_prompt_tokens(prompt) <= most_tokens
 

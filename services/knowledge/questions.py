@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 from loreline.client.knowledge import Failure
 from loreline.domain import Item, Knowledge, Provenance, canonical_json
 from services.knowledge.contradictions import check_facts
-from services.knowledge.fitting import render_within
+from services.knowledge.fitting import render_within, shortened
 from services.knowledge.prompts import Prompt, PromptStyle, Subject, answer_key
 from services.knowledge.providers import Completion, PromptTooLong, Provider, ProviderError, ProviderOutcome
 from services.knowledge.text_checks import accept
@@ -46,6 +47,15 @@ def questions_about(
         else:
             questions.append(Question(answer_key(prompt, name, model, parameters), prompt, name, model))
     return questions, too_long
+
+
+def with_shorter_prompt(question: Question) -> Question | None:
+    """The question with less of what may be cut of its prompt; None when nothing may.
+
+    The key stays that of the whole prompt, under which the answer will be looked for.
+    """
+    shorter = shortened(question.prompt)
+    return dataclasses.replace(question, prompt=shorter) if shorter else None
 
 
 def judge(

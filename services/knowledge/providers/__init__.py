@@ -39,7 +39,7 @@ class ProviderRefused(ProviderError):
 
 
 class PromptTooLong(ProviderRefused):
-    """The prompt is over the model's limit, and nothing is left that may be cut."""
+    """The prompt is over the model's limit."""
 
     reason = "TOO_LONG"
 

@@ -14,8 +14,8 @@ from loreline.domain import Cluster, HistoryEntry, Item
 from services.knowledge.fitting import render_within
 from services.knowledge.generator import KnowledgeGenerator
 from services.knowledge.metrics import KnowledgeMetrics
-from services.knowledge.prompts import PromptStyle, Subject, answer_key, render
-from services.knowledge.providers import PromptTooLong
+from services.knowledge.prompts import Prompt, PromptStyle, Subject, answer_key, render
+from services.knowledge.providers import PromptTooLong, ProviderOutcome
 from services.knowledge.store import KnowledgeStore
 from services.knowledge.tokens import estimated_prompt_tokens, estimated_tokens
 from services.scenarios import load_scenario
@@ -136,3 +136,31 @@ def test_one_item_that_is_too_long_fails_by_itself(generate: Callable[..., Knowl
     assert answers["2"].failure is not None
     assert answers["2"].failure.reason == "TOO_LONG"
     assert provider.asked == [("1", 0)]
+
+
+def test_what_the_server_calls_too_long_is_asked_again_with_less_of_it(
+    generate: Callable[..., KnowledgeGenerator],
+) -> None:
+    """Though nobody said before how much it reads; the answer is found under the whole prompt's key."""
+    most = tokens(item("1")) + 60
+
+    def strict(prompt: Prompt, sample: int) -> ProviderOutcome:
+        return PromptTooLong("over the limit") if estimated_prompt_tokens(prompt) > most else good(prompt, sample)
+
+    provider = ScriptedProvider(strict)
+    short, long = item("1"), item("2", plot=PLOT)
+    answers = {a.subject_id: a for a in generate(provider).generate_for_items("movies", [short, long])}
+    assert {subject_id: a.failure for subject_id, a in answers.items()} == {"1": None, "2": None}
+    assert sorted(provider.asked) == [("1", 0), ("2", 0), ("2", 0), ("2", 0)]
+    [again] = generate(provider).generate_for_items("movies", [long])
+    assert again.reused
+    assert len(provider.asked) == 4
+
+
+def test_what_is_too_long_for_the_server_with_everything_cut_fails(generate: Callable[..., KnowledgeGenerator]) -> None:
+    """After as many tries as there was something to cut."""
+    provider = ScriptedProvider(lambda prompt, sample: PromptTooLong("over the limit"))
+    [answer] = generate(provider).generate_for_items("movies", [item(plot=PLOT)])
+    assert answer.failure is not None
+    assert answer.failure.reason == "TOO_LONG"
+    assert 1 < len(provider.asked) < 10
