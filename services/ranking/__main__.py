@@ -61,7 +61,7 @@ def _serve(settings: RankingSettings) -> None:
     registry = ModelRegistry(settings.model_registry)
     active = ActiveModel(
         registry,
-        ModelLoader(registry, scorers, cache.interner, _language_model_limits(settings, metrics)).load,
+        ModelLoader(registry, scorers, cache, _language_model_limits(settings, metrics)).load,
         poll_seconds=settings.poll_seconds,
         backoff=settings.backoff,
     )
@@ -90,9 +90,7 @@ def _serve(settings: RankingSettings) -> None:
     if settings.index == "hnsw":
         index_feed.start()
         metrics.follow_index(index.sizes)
-        recommender = Recommender(
-            reads, active, ranker, index, index_feed.caught_up, cache.interner, settings.recommend_candidates
-        )
+        recommender = Recommender(reads, active, ranker, index, index_feed.caught_up, settings.recommend_candidates)
     ranking = service(Logic(ranker, streams, explainer, recommender, admission))
 
     def close() -> None:

@@ -2,7 +2,8 @@
 
 Nothing in it belongs to a model version: field values are kept as codes of an interner, and augmented vectors under
 the version that made them. So a promotion needs no second read of the catalogue, and a request that began with the
-old version still finds all that it needs. The price is one more gather a request, some microseconds.
+old version still finds all that it needs. The price is one more gather a request, some microseconds. When most codes
+stand for texts that no item has any more, another interner gives codes to the rest; rows say whose theirs are.
 
 Writers prepare a batch outside of the lock and hold it for some array assignments; readers hold it for their gather.
 So no reader sees a half-written row.
@@ -19,38 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from loreline.domain import PackedItem
-from services.ranking.item_rows import ABSENT, ItemRows, grown, no_titles, no_vectors, to_width
+from services.ranking.item_rows import ABSENT, Interner, ItemRows, grown, no_titles, no_vectors, recoded, to_width
 from services.ranking.recency import Recency
 
 FIRST_CAPACITY = 1024
-NEVER_SEEN = -2  # code of a text that no item has
+SPARE_CODES = 65_536  # codes are not given anew for fewer texts than these
 _Column = tuple[str, int]  # model version, width A
 Admit = Callable[[Sequence[PackedItem]], None]
-
-
-class Interner:
-    """Gives each distinct text a code, 0 for the empty one. Codes are never taken back. Safe to share."""
-
-    def __init__(self) -> None:
-        self.values = [""]
-        self._codes = {"": 0}
-        self._lock = threading.Lock()
-
-    def code(self, value: str) -> int:
-        """The text's code, a new one at its first sight."""
-        code = self._codes.get(value)
-        return self._add(value) if code is None else code
-
-    def find(self, value: str) -> int:
-        """The text's code, or NEVER_SEEN."""
-        return self._codes.get(value, NEVER_SEEN)
-
-    def _add(self, value: str) -> int:
-        with self._lock:
-            if value not in self._codes:
-                self.values.append(value)  # first: who knows the code must find the value
-                self._codes[value] = len(self.values) - 1
-            return self._codes[value]
 
 
 @dataclass
@@ -68,6 +44,7 @@ class _Vectors:
 class _Batch:
     """Items ready to be stored. `vectors`: (version, width) to (positions in `item_ids`, (n, A) vectors)."""
 
+    interner: Interner
     item_ids: list[str]
     titles: npt.NDArray[np.object_]
     scenario: npt.NDArray[np.int32]
@@ -76,13 +53,13 @@ class _Batch:
 
 
 class ItemCache:
-    """The newest states of the items applied to it. Caches that share an interner share codes. Safe to share.
+    """The newest states of the items applied to it. Safe to share.
 
     With `max_items` (0: no bound) those put out are the ones that were not gathered for longest, nearly.
     """
 
     def __init__(self, interner: Interner | None = None, max_items: int = 0) -> None:
-        self.interner, self._max_items = interner or Interner(), max_items
+        self.interner, self._max_items, self._most_codes = interner or Interner(), max_items, SPARE_CODES
         capacity = min(FIRST_CAPACITY, max_items or FIRST_CAPACITY)
         self._lock = threading.Lock()
         self._rows: dict[str, int] = {}
@@ -148,14 +125,16 @@ class ItemCache:
             titles = self._titles[rows]
             column = self._vectors.get((version, width))
             augmented, present = no_vectors(len(rows), width) if column is None else column.at(rows)
+            interner = self.interner
         stored = scenario != ABSENT
         field_codes[~stored], titles[~stored] = 0, ""
         present &= stored
         augmented[~present] = 0
-        return ItemRows(scenario, field_codes, augmented, present, titles)
+        return ItemRows(interner, scenario, field_codes, augmented, present, titles)
 
     def _encode(self, items: Sequence[PackedItem]) -> _Batch:
-        code = self.interner.code
+        interner = self.interner
+        code = interner.code
         width = max((len(item.field_values) for item in items), default=0)
         field_codes = np.zeros((len(items), max(width, 1)), dtype=np.int32)
         for row, item in enumerate(items):
@@ -163,7 +142,9 @@ class ItemCache:
         scenario = np.array([code(item.scenario) for item in items], dtype=np.int32)
         titles = no_titles(len(items))
         titles[:] = [item.title for item in items]
-        return _Batch([item.item_id for item in items], titles, scenario, field_codes, _vectors_by_column(items))
+        return _Batch(
+            interner, [item.item_id for item in items], titles, scenario, field_codes, _vectors_by_column(items)
+        )
 
     def _admit(self, items: Sequence[PackedItem], token: object) -> None:
         newest = items[-self._max_items :] if self._max_items else items
@@ -191,9 +172,10 @@ class ItemCache:
     def _store(self, batch: _Batch) -> npt.NDArray[np.intp]:
         self._make_room(batch.item_ids)
         rows = np.array([self._row(item_id) for item_id in batch.item_ids], dtype=np.intp)
-        width = max(self._field_codes.shape[1], batch.field_codes.shape[1])
+        scenario, field_codes = (recoded(c, batch.interner, self.interner) for c in (batch.scenario, batch.field_codes))
+        width = max(self._field_codes.shape[1], field_codes.shape[1])
         self._field_codes = to_width(self._field_codes, width)
-        self._scenario[rows], self._field_codes[rows] = batch.scenario, to_width(batch.field_codes, width)
+        self._scenario[rows], self._field_codes[rows] = scenario, to_width(field_codes, width)
         self._titles[rows] = batch.titles
         for old in self._vectors.values():
             old.present[rows] = False
@@ -201,7 +183,23 @@ class ItemCache:
             column = self._column(key)
             column.values[rows[positions]], column.present[rows[positions]] = values, True
         self._vectors = {key: column for key, column in self._vectors.items() if column.present.any()}
+        if len(self.interner.values) > self._most_codes:
+            self._shed_codes()
         return rows
+
+    def _shed_codes(self) -> None:
+        """Give codes anew where more than half stand for texts that no item has."""
+        texts, stored = list(self.interner.values), self._scenario != ABSENT
+        used = np.zeros(len(texts), dtype=np.bool_)
+        used[0] = True
+        used[self._scenario[stored]] = used[self._field_codes[stored]] = True
+        kept = np.flatnonzero(used)
+        if 2 * len(kept) < len(texts):
+            codes = np.zeros(len(texts), dtype=np.int32)
+            codes[kept] = np.arange(len(kept))
+            self.interner = Interner(texts[code] for code in kept[1:].tolist())
+            self._scenario[stored], self._field_codes = codes[self._scenario[stored]], codes[self._field_codes]
+        self._most_codes = max(SPARE_CODES, 2 * len(kept))
 
     def _make_room(self, item_ids: Sequence[str]) -> None:
         excess = self._excess(item_ids)

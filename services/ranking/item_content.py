@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from loreline.domain import AttributeValue, Item
 from services.ctr.uni_ctr.prompts import PromptItem
-from services.ranking.item_cache import Interner
 from services.ranking.item_rows import ABSENT, ItemRows
 from services.scenarios import UnknownScenario, load_scenario, scenario_names
 
@@ -29,9 +28,9 @@ def prompt_item(item: Item) -> PromptItem:
     return PromptItem(item.item_id, item.title, content_fields(item))
 
 
-def prompt_items(item_ids: Sequence[str], rows: ItemRows, interner: Interner) -> list[PromptItem]:
+def prompt_items(item_ids: Sequence[str], rows: ItemRows) -> list[PromptItem]:
     """Stored items as prompts say them, each by the fields of its own scenario."""
-    values = interner.values
+    values = rows.interner.values
     return [
         PromptItem(item_id, str(title), dict(zip(_fields(values[scenario]), [values[c] for c in codes], strict=False)))
         for item_id, title, scenario, codes in zip(
@@ -45,16 +44,16 @@ def most_fields() -> int:
     return max(len(_fields(name)) for name in scenario_names())
 
 
-def liked_places(ratings: Sequence[float], rows: ItemRows, interner: Interner, most: int) -> npt.NDArray[np.intp]:
+def liked_places(ratings: Sequence[float], rows: ItemRows, most: int) -> npt.NDArray[np.intp]:
     """Where, in a history with its items' rows, the newest `most` stand that are stored and were liked.
 
     The measure is that of each item's own scenario; an item that was not rated, 0, was liked.
     """
-    scenarios = rows.scenario.tolist()
+    scenarios, names = rows.scenario.tolist(), rows.interner.values
     liked = [
         place
         for place, (code, rating) in enumerate(zip(scenarios, ratings, strict=True))
-        if code != ABSENT and (not rating or rating > _positive_above(interner.values[code]))
+        if code != ABSENT and (not rating or rating > _positive_above(names[code]))
     ]
     return np.array(liked[max(0, len(liked) - most) :], dtype=np.intp)
 

@@ -15,7 +15,7 @@ from services.ctr.uni_ctr.prompts import PromptFormat, PromptItem
 from services.model_registry import Manifest, ModelRegistry, blank_inputs, verify_files
 from services.model_registry.unictr_files import GENERAL, PROMPTS_FILE, TOKENIZER_FILE, missing_files
 from services.ranking.clock import Clock
-from services.ranking.item_cache import Interner
+from services.ranking.item_cache import ItemCache
 from services.ranking.scorers import Scorer
 from services.ranking.serving_model import FieldIndex, ServingModel
 from services.ranking.unictr_model import UniCtrModel
@@ -56,16 +56,16 @@ class LanguageModelLimits:
 
 
 class ModelLoader:
-    """Loads versions of one registry. All that score texts share one admission."""
+    """Loads versions of one registry for the items of `cache`. All that score texts share one admission."""
 
     def __init__(
         self,
         registry: ModelRegistry,
         scorers: Scorers,
-        interner: Interner,
+        cache: ItemCache,
         limits: LanguageModelLimits | None = None,
     ) -> None:
-        self._registry, self._scorers, self._interner = registry, scorers, interner
+        self._registry, self._scorers, self._cache = registry, scorers, cache
         self._limits = limits or LanguageModelLimits()
         self._admission = Admission(self._limits.concurrency, self._limits.max_queue_seconds, self._limits.refused)
 
@@ -79,7 +79,7 @@ class ModelLoader:
         folder, vocabulary = self._registry.folder(manifest.version), self._registry.vocabulary(manifest.version)
         scorer = self._scorers.open(manifest, folder)
         scorer.score(blank_inputs(manifest, WARM_UP_CANDIDATES))
-        return ServingModel(manifest, vocabulary, FieldIndex(vocabulary, self._interner), scorer)
+        return ServingModel(manifest, vocabulary, FieldIndex(vocabulary, self._cache.interner), scorer)
 
     def _texts(self, manifest: Manifest) -> UniCtrModel:
         folder = self._registry.folder(manifest.version)

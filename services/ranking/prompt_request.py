@@ -11,7 +11,6 @@ import numpy.typing as npt
 from loreline.domain import Item
 from services.ctr.uni_ctr.prompts import PromptItem
 from services.ranking.clock import Clock
-from services.ranking.item_cache import Interner
 from services.ranking.item_content import liked_places, prompt_item, prompt_items
 from services.ranking.item_rows import ItemRows
 from services.ranking.scoring_request import History, checked_scores
@@ -57,18 +56,18 @@ class PromptRequest:
         return checked_scores(scored.values, self.model.manifest), scored.place
 
 
-def liked_items(history: History, rows: ItemRows, interner: Interner, most: int) -> list[PromptItem]:
+def liked_items(history: History, rows: ItemRows, most: int) -> list[PromptItem]:
     """The newest `most` items of a history that are stored and were liked, oldest first."""
-    places = liked_places(history.ratings, rows, interner, most)
-    return prompt_items(history.at(places).item_ids, rows.at(places), interner)
+    places = liked_places(history.ratings, rows, most)
+    return prompt_items(history.at(places).item_ids, rows.at(places))
 
 
 def prompt_candidates(
-    item_ids: Sequence[str], rows: ItemRows, scenario_code: int, inline: Mapping[str, Item], interner: Interner
+    item_ids: Sequence[str], rows: ItemRows, scenario: str, inline: Mapping[str, Item]
 ) -> list[PromptItem]:
     """Those of `item_ids` that are stored for the scenario, and those not stored whose content is given inline."""
-    stored = np.flatnonzero(rows.scenario == scenario_code)
-    items = prompt_items([item_ids[place] for place in stored.tolist()], rows.at(stored), interner)
+    stored = np.flatnonzero(rows.scenario == rows.interner.find(scenario))
+    items = prompt_items([item_ids[place] for place in stored.tolist()], rows.at(stored))
     said = dict(zip(stored.tolist(), items, strict=True))
     absent = rows.absent.tolist()
     given = {p: prompt_item(inline[i]) for p, i in enumerate(item_ids) if i in inline and absent[p]}

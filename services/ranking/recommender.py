@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from loreline.domain import PackedUser
 from services.ranking.clock import Clock
-from services.ranking.item_cache import Interner
 from services.ranking.item_index import ItemIndex
 from services.ranking.item_rows import ItemRows
 from services.ranking.limits import MAX_CANDIDATES, check_filter_fields, check_recommend
@@ -38,11 +37,10 @@ class Recommender:
         ranker: Ranker,
         index: ItemIndex,
         ready: Callable[[], bool],
-        interner: Interner,
         candidates: int,
     ) -> None:
         self._reads, self._models, self._ranker = reads, models, ranker
-        self._index, self._ready, self._interner, self._candidates = index, ready, interner, candidates
+        self._index, self._ready, self._candidates = index, ready, candidates
         self._popularity = Popularity()
 
     def recommend(self, query: RecommendQuery) -> Recommendation:
@@ -59,7 +57,7 @@ class Recommender:
             raise DependencyUnavailable("index", "it is still being built")
         user = self._reads.user(query.user_id, clock)
         with clock.stage("retrieval"):
-            search = _Search(self._reads, self._index, self._popularity, self._interner, query, finder, user, clock)
+            search = _Search(self._reads, self._index, self._popularity, query, finder, user, clock)
             wanted = max(query.candidates or self._candidates, query.count)
             found, allowed = search.candidates(wanted)
         asked = RankQuery(
@@ -87,13 +85,12 @@ class _Search:
         reads: RequestReads,
         index: ItemIndex,
         popularity: Popularity,
-        interner: Interner,
         query: RecommendQuery,
         model: ServingModel,
         user: PackedUser,
         clock: Clock,
     ) -> None:
-        self._reads, self._index, self._popularity, self._interner = reads, index, popularity, interner
+        self._reads, self._index, self._popularity = reads, index, popularity
         self._query, self._model, self._clock = query, model, clock
         self._seen = frozenset() if query.include_seen else frozenset(user.item_ids)
         liked = _newest_liked(user, query)
@@ -141,7 +138,7 @@ class _Search:
         return [unseen[position] for position in np.flatnonzero(passes).tolist()]
 
     def _passes(self, rows: ItemRows) -> npt.NDArray[np.bool_]:
-        code, names = self._interner.find, load_scenario(self._query.scenario).field_names
+        code, names = rows.interner.find, load_scenario(self._query.scenario).field_names
         passes: npt.NDArray[np.bool_] = rows.scenario == code(self._query.scenario)
         for one in self._query.filters:
             codes = [code(value) for value in one.values]

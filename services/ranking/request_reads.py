@@ -76,20 +76,19 @@ class RequestReads:
         inline: Mapping[str, Item] = NOTHING_INLINE,
     ) -> ScoringRequest:
         """As `asked`, of a version that scores stored features; a student is told what the user liked alone."""
-        manifest, interner = model.manifest, self._cache.interner
+        manifest = model.manifest
         liked_alone, length = manifest.kind == "unictr-student", manifest.history_length
         history = history_of(user, viewer.request_time, length * (LIKED_SHARE if liked_alone else 1))
         with clock.stage("item_read"):
             rows, past = self.rows(item_ids, history, model, clock)
         if liked_alone:
-            places = liked_places(history.ratings, past, interner, length)
+            places = liked_places(history.ratings, past, length)
             history, past = history.at(places), past.at(places)
-        scenario = interner.find(viewer.scenario)
         return ScoringRequest(
             model=model,
-            candidates=candidates_of(item_ids, rows, scenario, inline, model),
+            candidates=candidates_of(item_ids, rows, viewer.scenario, inline, model),
             history=history,
-            past_fields=model.fields.indices(past.field_codes),
+            past_fields=model.fields.indices(past),
             user_augmented=user_vector(user, model),
             scenario=viewer.scenario,
         )
@@ -103,7 +102,7 @@ class RequestReads:
         clock: Clock,
         inline: Mapping[str, Item],
     ) -> PromptRequest:
-        interner, length = self._cache.interner, model.prompts.history_length
+        length = model.prompts.history_length
         history = history_of(user, viewer.request_time, LIKED_SHARE * length)
         with clock.stage("item_read"):
             rows, past = self.rows(item_ids, history, model, clock)
@@ -111,8 +110,8 @@ class RequestReads:
             model=model,
             scenario=viewer.scenario,
             user_id=viewer.user_id,
-            history=liked_items(history, past, interner, length),
-            candidates=prompt_candidates(item_ids, rows, interner.find(viewer.scenario), inline, interner),
+            history=liked_items(history, past, length),
+            candidates=prompt_candidates(item_ids, rows, viewer.scenario, inline),
         )
 
     def rows(

@@ -121,15 +121,15 @@ def history_of(user: PackedUser, request_time: int | None, length: int) -> Histo
 
 
 def candidates_of(
-    item_ids: Sequence[str], rows: ItemRows, scenario_code: int, inline: Mapping[str, Item], model: ServingModel
+    item_ids: Sequence[str], rows: ItemRows, scenario: str, inline: Mapping[str, Item], model: ServingModel
 ) -> Candidates:
     """Those of `item_ids` that are stored for the scenario, and those not stored whose content is given inline."""
     content = {p: inline[i] for p, i in enumerate(item_ids) if i in inline and rows.absent[p]} if inline else {}
-    usable = rows.scenario == scenario_code
+    usable = rows.scenario == rows.interner.find(scenario)
     usable[list(content)] = True
     positions = np.flatnonzero(usable)
     known = rows.at(positions)
-    fields = model.fields.indices(known.field_codes)
+    fields = model.fields.indices(known)
     for position, item in content.items():
         fields[np.searchsorted(positions, position)] = inline_fields(item, model)
     return Candidates([item_ids[p] for p in positions.tolist()], fields, known.augmented, known.has_knowledge)

@@ -121,7 +121,7 @@ def unpromoted(
     )
     active = ActiveModel(
         registry,
-        ModelLoader(registry, ScorerOpener(ScorerOptions()), cache.interner).load,
+        ModelLoader(registry, ScorerOpener(ScorerOptions()), cache).load,
         poll_seconds=0.02,
         backoff=Backoff(0.02, 0.1),
     )
@@ -144,7 +144,7 @@ def unpromoted(
     recommender = None
     if with_index:
         index_feed.start()
-        recommender = Recommender(reads, active, ranker, index, index_feed.caught_up, cache.interner, candidates=20)
+        recommender = Recommender(reads, active, ranker, index, index_feed.caught_up, candidates=20)
     explainer = Explainer(reads, active, features_client, embedding_client)
     logic = Logic(ranker, streams, explainer, recommender, admission)
     server = start_server(ServerOptions("127.0.0.1:0", workers=16, admission=admission), [service(logic)], health)

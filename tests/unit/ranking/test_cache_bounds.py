@@ -118,7 +118,7 @@ class TestReads:
             cache.apply([item("a", "Horror") if not deleted else PackedItem("a", "", [], deleted=True)])
             admit([item("a", "Drama"), item("b", "Drama")])
         rows = cache.gather(["a", "b"], 1, "1", 4)
-        genres = [cache.interner.values[code] for code in rows.field_codes[:, 0]]
+        genres = [rows.interner.values[code] for code in rows.field_codes[:, 0]]
         assert (genres, rows.absent.tolist()) == (["" if deleted else "Horror", "Drama"], [deleted, False])
 
 

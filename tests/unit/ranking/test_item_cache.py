@@ -7,10 +7,12 @@ import threading
 import numpy as np
 import pytest
 from memory_features import MemoryFeatures, item
+from model_versions import field_index, vocabulary
 from ranking_parts import Ranking, serve_features
 
 from loreline.client import FeaturesClient
 from loreline.domain import PackedItem
+from services.ranking import item_cache
 from services.ranking.item_cache import ItemCache
 from services.ranking.item_feed import ItemFeed
 from services.ranking.item_rows import ABSENT, ItemRows
@@ -25,8 +27,8 @@ def gather(cache: ItemCache, *item_ids: str, version: str = "1") -> ItemRows:
     return cache.gather(item_ids, 2, version, WIDTH)
 
 
-def values(cache: ItemCache, rows: ItemRows) -> list[list[str]]:
-    return [[cache.interner.values[code] for code in codes] for codes in rows.field_codes]
+def values(rows: ItemRows) -> list[list[str]]:
+    return [[rows.interner.values[code] for code in codes] for codes in rows.field_codes]
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def cache() -> ItemCache:
 def test_rows_come_in_the_order_asked(cache: ItemCache) -> None:
     """Field values, knowledge and absence of each item stand in its place."""
     rows = gather(cache, "b", "none", "a", "b")
-    assert values(cache, rows) == [["Comedy", "1980"], ["", ""], ["Drama", "1990"], ["Comedy", "1980"]]
+    assert values(rows) == [["Comedy", "1980"], ["", ""], ["Drama", "1990"], ["Comedy", "1980"]]
     assert rows.has_knowledge.tolist() == [False, False, True, False]
     assert rows.augmented.tolist() == [[0] * 4, [0] * 4, [1, 2, 3, 4], [0] * 4]
     assert (rows.scenario == ABSENT).tolist() == [False, True, False, False]
@@ -49,7 +51,7 @@ def test_the_newest_state_replaces_all_of_the_one_before(cache: ItemCache) -> No
     """A state without knowledge takes the old knowledge away; within a batch the last state holds."""
     cache.apply([item("a", "Horror", "1970", v1=[9, 9, 9, 9]), item("a", "Horror", "1960")])
     rows = gather(cache, "a")
-    assert values(cache, rows) == [["Horror", "1960"]]
+    assert values(rows) == [["Horror", "1960"]]
     assert not rows.has_knowledge.any()
 
 
@@ -60,7 +62,7 @@ def test_a_deleted_item_is_absent_and_its_row_carries_nothing_over(cache: ItemCa
     assert len(cache) == 1
     cache.apply([item("c")])
     assert not gather(cache, "c").has_knowledge.any()
-    assert values(cache, gather(cache, "c")) == [["Drama", "1990"]]
+    assert values(gather(cache, "c")) == [["Drama", "1990"]]
 
 
 def test_knowledge_is_kept_by_version_and_width(cache: ItemCache) -> None:
@@ -78,14 +80,14 @@ def test_the_cache_grows_and_keeps_everything(cache: ItemCache) -> None:
     cache.apply([item(f"n{n}", f"genre {n % 7}", v1=[n, 0, 0, 1]) for n in range(count)])
     rows = gather(cache, *[f"n{n}" for n in range(count)], "a")
     assert rows.augmented[:, 0].tolist() == [*range(count), 1]
-    assert values(cache, rows)[count - 1] == [f"genre {(count - 1) % 7}", "1990"]
+    assert values(rows)[count - 1] == [f"genre {(count - 1) % 7}", "1990"]
     assert len(cache) == count + 2
 
 
 def test_missing_and_further_field_values_do_no_harm(cache: ItemCache) -> None:
     """An item with fewer values than the model has fields is unknown in the rest; further ones are left out."""
     cache.apply([PackedItem("few", "movies", ["Drama"]), PackedItem("many", "movies", ["Drama", "1990", "x"])])
-    assert values(cache, gather(cache, "few", "many")) == [["Drama", ""], ["Drama", "1990"]]
+    assert values(gather(cache, "few", "many")) == [["Drama", ""], ["Drama", "1990"]]
     assert cache.gather(["a"], 4, "1", WIDTH).field_codes.shape == (1, 4)
 
 
@@ -108,7 +110,7 @@ def test_readers_never_see_a_half_written_row() -> None:
     seen = set()
     for _ in range(20_000):
         rows = gather(cache, "x")
-        first, second = values(cache, rows)[0]
+        first, second = values(rows)[0]
         assert first == second
         if first:
             assert rows.augmented[0].tolist() == [float(first)] * WIDTH
@@ -122,13 +124,60 @@ def test_readers_never_see_a_half_written_row() -> None:
 
 def test_the_field_table_follows_values_seen_later(cache: ItemCache) -> None:
     """A value that came after the model was loaded has the vocabulary's index too."""
-    from model_versions import field_index, vocabulary
-
     table = FieldIndex(vocabulary(), cache.interner)
     cache.apply([item("late", "Horror", "1980"), item("odd", "Opera", "1980")])
-    indices = table.indices(gather(cache, "late", "odd").field_codes)
+    indices = table.indices(gather(cache, "late", "odd"))
     decade = field_index("decade", "1980")
     assert indices.tolist() == [[field_index("genre", "Horror"), decade], [field_index("genre", "Opera"), decade]]
+
+
+class TestTextsThatCome:
+    """Field values that change all the time, such as prices, do not fill the memory."""
+
+    @pytest.fixture(autouse=True)
+    def few_spare_codes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(item_cache, "SPARE_CODES", 50)
+
+    def test_texts_that_no_item_has_any_more_are_let_go(self) -> None:
+        """Those that items have stay as they are."""
+        cache = ItemCache()
+        cache.apply([item("stays", "Drama", "1990"), item("went", "Horror", "1980")])
+        cache.apply([PackedItem("went", "", [], deleted=True)])
+        for n in range(1000):
+            cache.apply([item("a", f"genre {n}", "1990")])
+            assert len(cache.interner.values) <= 110
+        assert values(gather(cache, "a", "stays")) == [["genre 999", "1990"], ["Drama", "1990"]]
+        assert gather(cache, "went").absent.all()
+        assert cache.interner.find("Horror") < 0
+
+    def test_rows_gathered_before_are_read_as_they_were(self) -> None:
+        """A request goes on with them; those that it gathers afterwards may be put among them."""
+        cache = ItemCache()
+        table = FieldIndex(vocabulary(), cache.interner)
+        cache.apply([item("a", "Horror", "1980"), item("b", "Drama", "1990")])
+        before = gather(cache, "a", "b")
+        for n in range(200):
+            cache.apply([item("c", f"genre {n}", "1980"), item("b", "Comedy", "1990")])
+        after = gather(cache, "b")
+        assert after.interner is not before.interner
+        assert values(before) == [["Horror", "1980"], ["Drama", "1990"]]
+        before.put(np.array([1]), after)
+        assert values(before) == [["Horror", "1980"], ["Comedy", "1990"]]
+        assert table.indices(before).tolist() == table.indices(gather(cache, "a", "b")).tolist()
+        assert table.indices(before)[0, 0] == field_index("genre", "Horror")
+
+    def test_what_was_read_beside_it_meanwhile_is_stored_with_its_texts(self) -> None:
+        """Codes that were given before and those given since are not mixed up."""
+        cache = ItemCache()
+        threads = [
+            threading.Thread(target=lambda name=name: [cache.apply([item(name, f"{name} {n}")]) for n in range(500)])
+            for name in ("a", "b", "c")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [genre for genre, _ in values(gather(cache, "a", "b", "c"))] == ["a 499", "b 499", "c 499"]
 
 
 def test_the_feed_follows_changes_and_deletions(ranking: Ranking, store: MemoryFeatures) -> None:
@@ -136,7 +185,7 @@ def test_the_feed_follows_changes_and_deletions(ranking: Ranking, store: MemoryF
     store.put(*[item(f"n{n}") for n in range(2500)])  # three pages
     ranking.holds(2500)
     store.put(item("n7", "Horror"))
-    wait_until(lambda: values(ranking.cache, gather(ranking.cache, "n7")) == [["Horror", "1990"]])
+    wait_until(lambda: values(gather(ranking.cache, "n7")) == [["Horror", "1990"]])
     store.remove("n7")
     ranking.holds(2499)
     assert store.reads == []
@@ -182,9 +231,9 @@ def test_the_feed_forgets_what_a_store_that_was_set_up_anew_does_not_hold(
     store.put(item("a"), item("b"), item("c"))
     ranking.holds(3)
     store.set_up_anew(item("c", "Horror"), item("d"))
-    wait_until(lambda: values(ranking.cache, gather(ranking.cache, "d")) == [["Drama", "1990"]])
+    wait_until(lambda: values(gather(ranking.cache, "d")) == [["Drama", "1990"]])
     ranking.holds(2)
-    assert values(ranking.cache, gather(ranking.cache, "c")) == [["Horror", "1990"]]
+    assert values(gather(ranking.cache, "c")) == [["Horror", "1990"]]
 
 
 def test_the_feed_starts_anew_on_a_store_that_was_set_back(ranking: Ranking, store: MemoryFeatures) -> None:
@@ -196,7 +245,7 @@ def test_the_feed_starts_anew_on_a_store_that_was_set_back(ranking: Ranking, sto
     store.set_back(item("a", "Horror"))
     store.open()
     wait_until(lambda: ranking.feed.is_current() and len(ranking.cache) == 1)
-    assert values(ranking.cache, gather(ranking.cache, "a")) == [["Horror", "1990"]]
+    assert values(gather(ranking.cache, "a")) == [["Horror", "1990"]]
 
 
 def test_a_stream_that_falls_silent_is_not_followed_any_more(ranking: Ranking, store: MemoryFeatures) -> None:
