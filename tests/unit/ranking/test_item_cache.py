@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,18 +168,20 @@ class TestTextsThatCome:
         assert table.indices(before).tolist() == table.indices(gather(cache, "a", "b")).tolist()
         assert table.indices(before)[0, 0] == field_index("genre", "Horror")
 
-    def test_what_was_read_beside_it_meanwhile_is_stored_with_its_texts(self) -> None:
-        """Codes that were given before and those given since are not mixed up."""
+    def test_a_batch_that_was_prepared_meanwhile_is_stored_with_its_own_texts(self) -> None:
+        """Its codes were given before, and are stored after texts were let go."""
         cache = ItemCache()
-        threads = [
-            threading.Thread(target=lambda name=name: [cache.apply([item(name, f"{name} {n}")]) for n in range(500)])
-            for name in ("a", "b", "c")
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [genre for genre, _ in values(gather(cache, "a", "b", "c"))] == ["a 499", "b 499", "c 499"]
+
+        class Interrupted(list[str]):
+            def __iter__(self) -> Iterator[str]:
+                yield from super().__iter__()
+                for n in range(200):
+                    cache.apply([item("a", f"genre {n}")])
+
+        before = cache.interner
+        cache.apply([replace(item("b"), field_values=Interrupted(["Horror", "1980"]))])
+        assert cache.interner is not before
+        assert values(gather(cache, "b", "a")) == [["Horror", "1980"], ["genre 199", "1990"]]
 
 
 def test_the_feed_follows_changes_and_deletions(ranking: Ranking, store: MemoryFeatures) -> None:
