@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 
 from benchmarks.model_version import GENRES, promote_random_version
 from loreline.client import ClientError, FeaturesClient, is_serving
@@ -25,6 +25,7 @@ from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.embedding.encoder_export import exported_encoder
 from services.model_registry import ModelRegistry
+from services.runtime.kafka_clients import KafkaConsumer, KafkaProducer
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from services.cli.local_processes import accepts_connections
 from services.cli.output import NotReady
+from services.runtime.kafka_clients import KafkaAdminClient
 
 BOOTSTRAP_TIMEOUT_MS = 5000
 HINT = "Is it up? `loreline status` shows it, `loreline up broker` starts a local one."

@@ -231,8 +231,9 @@ def _alive_check(name: str, address: str) -> Callable[[], bool]:
 
 
 def _kafka_answers(address: str) -> bool:
-    from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
+
+    from services.runtime.kafka_clients import KafkaAdminClient
 
     servers = address.split(",")
     if not any(accepts_connections(server) for server in servers):

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kafka import KafkaProducer
 from kafka.producer.future import FutureRecordMetadata
 
 from loreline.client.catalog import CatalogEvent
 from services.cli.broker import BOOTSTRAP_TIMEOUT_MS, broker_errors
+from services.runtime.kafka_clients import KafkaProducer
 
 MOST_UNACKNOWLEDGED = 2000
 

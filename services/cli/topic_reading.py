@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from services.cli.broker import BOOTSTRAP_TIMEOUT_MS, broker_errors
 from services.cli.output import NotReady
+from services.runtime.kafka_clients import KafkaConsumer
 
 POLL_MS, POLL_RECORDS = 500, 2000
 QUIET_SECONDS, STALL_SECONDS = 2.0, 15.0

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import typer
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
 from services.cli import output
@@ -15,6 +14,7 @@ from services.cli.broker import administering, broker_errors
 from services.cli.local_processes import LocalProcesses
 from services.cli.output import BadInput, JsonOption, exit_codes
 from services.cli.settings import CliSettings
+from services.runtime.kafka_clients import KafkaAdminClient
 from services.updater.topics import COMPACTED, Topic, TopicNames, create_missing_topics, streaming_topics
 
 topics_app = typer.Typer(help="Create the platform's topics, and look at them.", no_args_is_help=True)

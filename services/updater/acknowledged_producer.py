@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
+
+from services.runtime.kafka_clients import KafkaProducer
 
 LARGEST_REQUEST_BYTES = 4 * 1024 * 1024  # a dead letter is larger than the record that it holds
 

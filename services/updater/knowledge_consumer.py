@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
 from loreline.client import ClientError, ServiceUnavailableError
 from services.runtime.backoff import Backoff
+from services.runtime.kafka_clients import KafkaConsumer
 from services.updater.dead_letters import DeadLetterSink
 from services.updater.events import Event, PoisonEvent
 from services.updater.gate import Gate

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 
 import structlog
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
+
+from services.runtime.kafka_clients import KafkaAdminClient, KafkaConsumer
 
 REFRESH_SECONDS = 0.5
 TIMEOUT_MS = 2000

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Protocol
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 from tenacity import retry, retry_if_exception_type, stop_when_event_set
 
+from services.runtime.kafka_clients import KafkaConsumer
 from services.updater.settings import UpdaterSettings
 from services.updater.topics import create_missing_topics
 

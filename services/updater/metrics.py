@@ -7,10 +7,12 @@ from collections import Counter as Counted
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.runtime.kafka_clients import KafkaConsumer
 
 FOLLOW_SECONDS = 1.0
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
+
+from services.runtime.kafka_clients import KafkaConsumer
 
 log = structlog.get_logger(__name__)
 

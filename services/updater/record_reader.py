@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer import fetcher
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import CorruptRecordError, KafkaError
 
 from services.runtime.backoff import Backoff
+from services.runtime.kafka_clients import KafkaConsumer
 from services.updater.events import Event, PoisonEvent
 from services.updater.metrics import UpdaterMetrics
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError
+
+from services.runtime.kafka_clients import KafkaAdminClient
 
 BROKERS_DEFAULT = -1
 COMPACTED = {"cleanup.policy": "compact"}

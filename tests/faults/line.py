@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from loreline.client import FeaturesClient, is_serving
+from loreline.client import FeaturesClient
 from services.cli.local_processes import LocalProcesses, free_port
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
+from services.runtime.kafka_clients import KafkaConsumer, KafkaProducer
 from tests.faults.event_flow import MAX_VALUE_BYTES, Record
 from tests.model_versions import of_encoder, register_version
+from tests.processes import running
 from tests.small_encoder import save_small_encoder
-from tests.waiting import wait_until
+from tests.waiting import LONG_SECONDS, wait_until, wait_until_serving
 
 PROCESSES = ("broker", "knowledge", "embedding", "features", "updater")
 STAGES = {
@@ -83,11 +85,11 @@ class Line:
         own = {"LORELINE_UPDATER_LISTEN_ADDRESS": f"127.0.0.1:{free_port(0)}"}
         environment = os.environ | self.processes.environment("updater") | own
         command = [sys.executable, "-m", "services.updater"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as member:
-            wait_until(lambda: is_serving(own["LORELINE_UPDATER_LISTEN_ADDRESS"], "readiness"), 60, "a second updater")
+        with running(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as member:
+            wait_until_serving(own["LORELINE_UPDATER_LISTEN_ADDRESS"], member)
             yield
             member.terminate()
-            assert member.wait(60) == 0
+            assert member.wait(LONG_SECONDS) == 0
 
     def wait_until_done(self, seconds: float, stages: Iterable[str] = STAGES) -> None:
         """Wait until the stages have committed everything that was sent to their topics."""

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loreline.client import RankingClient
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def loreline(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command over a home folder."""
+def begin(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Begin a command over a home folder."""
     environment = os.environ | {
         "LORELINE_CLI_HOME": str(home),
         "COLUMNS": "120",
         "LORELINE_CLI_PREFERRED_PORTS": "false",
     }
     command = [str(Path(sys.executable).with_name("loreline")), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=home)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, text=True, cwd=home, **pipes)
+
+
+def loreline(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command over a home folder."""
+    process = begin(home, *arguments)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +46,31 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def demo(home: Path) -> str:
-    """What a quick demo printed."""
+def interrupted(home: Path) -> subprocess.CompletedProcess[str]:
+    """A quick demo that was interrupted as soon as the knowledge was stored."""
+    process, stored = begin(home, "demo", "--quick"), home / "features" / "offline" / "user_knowledge.parquet"
+    wait_until(lambda: stored.exists() or process.poll() is not None, 600, "the demo to store knowledge")
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+@pytest.fixture(scope="module")
+def demo(home: Path, interrupted: subprocess.CompletedProcess[str]) -> str:
+    """What a quick demo printed, that went on where another was interrupted."""
     done = loreline(home, "demo", "--quick")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def test_an_interrupted_demo_says_what_is_kept_what_runs_and_how_to_go_on(
+    interrupted: subprocess.CompletedProcess[str],
+) -> None:
+    """With the code of a command that was interrupted, and no traceback."""
+    assert interrupted.returncode == 130
+    for words in ("interrupted", "kept in", "still running: knowledge, embedding", "run the same command again"):
+        assert words in interrupted.stdout, words
+    assert "Traceback" not in interrupted.stderr
 
 
 def test_every_step_is_shown_with_its_result(demo: str) -> None:
@@ -77,17 +106,13 @@ def test_a_second_version_can_be_promoted_and_rolled_back(demo: str, home: Path)
         done = loreline(home, "models", *command)
         assert done.returncode == 0, done.stderr
         with RankingClient(address, timeout_seconds=100) as ranking:
-            assert _version_after_following(ranking, version) == version
+            wait_until(
+                lambda wanted=version: ranking.rank("1", "movies", ["50"]).model_version == wanted,
+                what=f"ranking to follow to version {version}",
+            )
 
 
 def test_down_ends_every_process(demo: str, home: Path) -> None:
     """Dependents first."""
     stopped = json.loads(loreline(home, "down", "--json").stdout)["stopped"]
     assert stopped == ["ranking", "updater", "features", "embedding", "knowledge", "broker"]
-
-
-def _version_after_following(ranking: RankingClient, wanted: str) -> str:
-    deadline = time.monotonic() + 100
-    while (version := ranking.rank("1", "movies", ["50"]).model_version) != wanted and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return version

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kafka import KafkaConsumer
 
 from deploy.triton.render import render
 from loreline.client import (
@@ -32,6 +31,7 @@ from services.cli.publishing import publish
 from services.cli.settings import CliSettings
 from services.cli.startup import start_processes
 from services.model_registry import ModelRegistry
+from services.runtime.kafka_clients import KafkaConsumer
 from tests.integration.triton_server import running_triton
 from tests.model_versions import of_encoder, register_version
 

@@ -24,6 +24,7 @@ from services.ranking.scorers.triton import TritonScorer, scorer_model
 from services.runtime.errors import DeadlineExceeded, DependencyUnavailable, PlatformError
 from tests.integration.triton_server import TritonProcess, running_triton
 from tests.model_versions import register_version, scorer_inputs
+from tests.processes import running
 
 POLLS_SECONDS = 2.5  # the server looks for changes each second
 
@@ -251,7 +252,7 @@ class TestCommand:
         """It says when it is ready, and takes the server with it."""
         render(triton_registry, tmp_path / "models", "python", ["1"])
         command, address = _local_server(tmp_path / "models")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        with running(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout
             said = next(line for line in process.stdout if line.startswith("Triton is ready"))
             client = InferenceServerClient(address)

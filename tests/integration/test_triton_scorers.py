@@ -26,6 +26,8 @@ from services.runtime.backoff import Backoff
 from services.runtime.errors import DeadlineExceeded, DependencyUnavailable, PlatformError
 from tests.integration.triton_server import TritonProcess, running_triton
 from tests.model_versions import expected_scores, manifest, register_version, scorer_inputs
+from tests.processes import running
+from tests.waiting import wait_until
 
 
 def regions(pid: int) -> list[str]:
@@ -88,15 +90,12 @@ class TestSharedMemory:
             "time.sleep(60)\n"
         )
         command = [sys.executable, "-c", program, triton.address, str(triton_registry.folder("1"))]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        with running(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout
             assert process.stdout.readline().strip() == "scored"
             assert regions(process.pid) != []
             process.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 100
-        while regions(process.pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert regions(process.pid) == []
+        wait_until(lambda: regions(process.pid) == [], what="the regions to be given back")
 
 
 def test_a_killed_endpoint_is_not_noticed_and_a_revived_one_is_used_again(

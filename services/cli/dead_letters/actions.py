@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from kafka import KafkaProducer
 from kafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from services.cli.broker import BOOTSTRAP_TIMEOUT_MS, broker_errors
@@ -20,6 +19,7 @@ from services.cli.dead_letters.letters import DeadLetter, Filters, Resolution, R
 from services.cli.settings import CliSettings
 from services.cli.topic_reading import Span
 from services.cli.topics import resolutions_topic
+from services.runtime.kafka_clients import KafkaProducer
 from services.updater.topics import create_missing_topics
 
 BATCH_LETTERS, BATCH_BYTES = 500, 8 * 1024 * 1024  # so many are sent before their acknowledgements are waited for

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from kafka import KafkaProducer
 
 from loreline.client.catalog import item_upserted
 from loreline.domain import Item
 from services.cli.dead_letters.letters import letter_of
 from services.cli.topic_reading import Span, read_topic
+from services.runtime.kafka_clients import KafkaProducer
 from services.updater.acknowledged_producer import AcknowledgedProducer
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import PoisonEvent

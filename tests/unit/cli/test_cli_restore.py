@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from kafka import KafkaProducer
 
 from loreline.client import KnowledgeClient, NotFoundError, Record
 from loreline.client.messages import record_bytes
@@ -19,6 +18,7 @@ from services.knowledge.providers import ProviderPool, build_provider
 from services.knowledge.servicer import SERVICE_NAME, service
 from services.knowledge.settings import KnowledgeSettings
 from services.runtime.health import HealthMonitor
+from services.runtime.kafka_clients import KafkaProducer
 from services.runtime.server import ServerOptions, start_server
 from tests.knowledge_samples import sample_knowledge
 from tests.unit.cli.command import Command, Done, on_topics_of_its_own

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
 from services.cli.local_processes import free_port
+from services.runtime.kafka_clients import KafkaAdminClient
 from tests.unit.cli.command import Command, on_topics_of_its_own
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -21,10 +20,11 @@ from loreline.client import (
     InvalidArgumentError,
     NotFoundError,
     adapt_for_all,
-    is_serving,
 )
 from services.cli.local_processes import free_port
 from services.model_registry import ModelRegistry
+from tests.processes import running
+from tests.waiting import wait_until_serving
 
 VECTORS = np.arange(2 * KNOWLEDGE, dtype=np.float32).reshape(2, KNOWLEDGE) / 10
 
@@ -186,17 +186,12 @@ def test_the_process_serves_its_metrics(tmp_path: Path) -> None:
     address, metrics = (f"127.0.0.1:{free_port(0, taken)}" for _ in range(2))
     own = {"LISTEN_ADDRESS": address, "METRICS_ADDRESS": metrics, "MODEL_REGISTRY": str(registry.root)}
     environment = os.environ | {f"LORELINE_EMBEDDING_{name}": value for name, value in own.items()}
-    with subprocess.Popen([sys.executable, "-m", "services.embedding"], env=environment) as process:
-        try:
-            with EmbeddingClient(address, timeout_seconds=60) as client:
-                while not is_serving(address):
-                    assert process.poll() is None
-                    time.sleep(0.1)
-                client.encode(["A film", "Another film"])
-                client.adapt("user", VECTORS, ENCODER, version)
-            with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=100) as response:
-                page = response.read().decode()
-        finally:
-            process.terminate()
+    with running([sys.executable, "-m", "services.embedding"], env=environment) as process:
+        wait_until_serving(address, process)
+        with EmbeddingClient(address, timeout_seconds=60) as client:
+            client.encode(["A film", "Another film"])
+            client.adapt("user", VECTORS, ENCODER, version)
+        with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=100) as response:
+            page = response.read().decode()
     assert "loreline_embedding_texts_total 2.0" in page
     assert 'loreline_embedding_adapted_vectors_total{subject="user"} 2.0' in page

@@ -25,6 +25,7 @@ from loreline.client import (
 )
 from loreline.domain import PackedItem, PackedUser
 from services.model_registry import ModelRegistry
+from tests.processes import running
 from tests.waiting import wait_until
 
 
@@ -277,8 +278,8 @@ def test_the_process_becomes_ready_ranks_and_ends(
         "LORELINE_RANKING_FEATURES_ADDRESS": features_address,
         "LORELINE_RANKING_MODEL_REGISTRY": str(registry.root),
     }
-    with subprocess.Popen([sys.executable, "-m", "services.ranking"], env=environment) as process:
-        wait_until(lambda: is_serving(unused_address, "dependency/items"), seconds=30)
+    with running([sys.executable, "-m", "services.ranking"], env=environment) as process:
+        wait_until(lambda: is_serving(unused_address, "dependency/items"))
         assert not is_serving(unused_address)
         register_version(registry, promote=True)
         wait_until(lambda: is_serving(unused_address, "dependency/model"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import pytest
 from loreline.client import FeaturesClient
 from services.cli.local_processes import free_port
 from services.updater.settings import UpdaterSettings
+from tests.processes import running
 from tests.waiting import wait_until_serving
 
 
@@ -23,12 +23,11 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeaturesClien
     command = [sys.executable, "-m", "services.features"]
     with (
         (directory / "log").open("wb") as log,
-        subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log) as process,
+        running(command, env=os.environ | own, stdout=log, stderr=log) as process,
     ):
         wait_until_serving(address, process)
         with FeaturesClient(address, timeout_seconds=100) as client:
             yield client
-        process.terminate()
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import ConsumerRebalanceListener
 
+from services.runtime.kafka_clients import KafkaConsumer
 from services.updater import __main__ as updater
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
+from services.runtime.kafka_clients import KafkaConsumer
 from services.updater.acknowledged_producer import AcknowledgedProducer, OutgoingRecord
 from services.updater.topics import Topic, create_missing_topics
 from tests.faults.line import hanging

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
@@ -18,6 +18,7 @@ from loreline.client import ServiceUnavailableError
 from loreline.client.catalog import CatalogEvent, item_deleted, item_upserted
 from loreline.domain import Item
 from services.runtime.backoff import Backoff
+from services.runtime.kafka_clients import KafkaConsumer, KafkaProducer
 from services.updater.acknowledged_producer import AcknowledgedProducer
 from services.updater.dead_letters import DeadLetterTopic
 from services.updater.events import Delete, Event, PoisonEvent, decode

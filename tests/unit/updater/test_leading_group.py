@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
+from services.runtime.kafka_clients import KafkaConsumer, KafkaProducer
 from services.updater.leading_group import REFRESH_SECONDS, LeadingGroup
 from services.updater.topics import Topic, create_missing_topics
 

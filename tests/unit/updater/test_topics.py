@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kafka import KafkaAdminClient
-
+from services.runtime.kafka_clients import KafkaAdminClient
 from services.updater.settings import UpdaterSettings
 from services.updater.topics import Topic, TopicNames, create_missing_topics, streaming_topics
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
+from kafka import ConsumerRebalanceListener
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.record.default_records import DefaultRecordBatchBuilder
@@ -18,6 +18,7 @@ from loreline.client import ServiceUnavailableError
 from loreline.client.catalog import item_upserted
 from loreline.domain import Item
 from services.runtime.backoff import Backoff
+from services.runtime.kafka_clients import KafkaConsumer, KafkaProducer
 from services.updater.acknowledged_producer import AcknowledgedProducer
 from services.updater.consumer import StageConsumer
 from services.updater.dead_letters import DeadLetterTopic
