@@ -103,13 +103,13 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_benchmark_measures_everything_in_one_run() -> None:
     """But the hosted peers, whose environments take a minute each to install, and numbers of clients."""
     command = [sys.executable, "-m", "benchmarks.ranking", "--quick", "--peers", "plain"]
     parts = ["latency", "processes", "overload", "memory", "recommend"]
     done = subprocess.run(
-        [*command, "--parts", *parts], cwd=ROOT, capture_output=True, text=True, timeout=580, check=False
+        [*command, "--parts", *parts], cwd=ROOT, capture_output=True, text=True, timeout=1700, check=False
     )
     assert done.returncode == 0, done.stderr
     for line in LINES:

@@ -18,7 +18,7 @@ from tests.unit.cli.command import Command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 BACKBONES = ("din", "dien", "dcn", "dcnv2", "deepfm", "xdeepfm", "autoint", "fibinet", "fignn")
-SHORT = {"epochs": 5, "batch_size": 64, "patience": 5, "history_length": 10}
+SHORT = {"epochs": 4, "batch_size": 128, "patience": 4, "history_length": 6, "learning_rate": 0.002}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_an_evaluation_tells_what_collective_knowledge_saved(loreline: Command) 
 
 def test_the_rerankers_are_compared_over_seeds_and_plotted(loreline: Command) -> None:
     """A short run each: a comparison for every one, the JSON file and both pictures."""
-    configs = [part for name in RERANKERS for part in ("--config", short(loreline, name, epochs=5, batch_size=64))]
+    configs = [part for name in RERANKERS for part in ("--config", short(loreline, name, epochs=4, batch_size=64))]
     comparisons = run(loreline, "evaluate", *configs, "--seeds", "2", "--output", str(loreline.home / "found"))
     assert [comparison["label"] for comparison in comparisons] == list(RERANKERS)
     assert all(comparison["on"]["map@5"] > 0.3 for comparison in comparisons)

@@ -177,7 +177,7 @@ def test_bfloat16_computes_close_to_float32(data: TrainingData) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
 def test_a_compiled_network_trains_like_a_plain_one(data: TrainingData) -> None:
     """To the rounding of another order of sums."""
-    config = config_of(dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
+    config = config_of("dcn", dropout=0.0, id_dropout=0.0, knowledge_dropout=0.0, epochs=2)
     plain, compiled = (
         train_network(data, config.model_copy(update={"compile": chosen}), True)[1] for chosen in (False, True)
     )
